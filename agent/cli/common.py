@@ -1,0 +1,64 @@
+"""What several commands need: the configuration option, errors as one line, leaving in time."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from agent.config import Config, ConfigError, find, load
+
+config_option = click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Configuration file.  [default: $MASTHEAD_CONFIG, ~/.config/masthead/masthead.toml, /etc/masthead/masthead.toml]",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
+
+
+def load_config(path: Path | None) -> Config:
+    """The configuration of this call. Raises ClickException, one line an error."""
+    with one_line_errors():
+        return load(find(path))
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """What a person can mend is told in lines, not in a traceback."""
+    from agent.cloud.credentials import CredentialError
+    from agent.control import ControlError
+    from agent.outbox import StoreUnreadable
+    from agent.state import StateError
+    from hw.errors import HardwareError
+
+    try:
+        yield
+    except (ConfigError, StateError, StoreUnreadable, ControlError, HardwareError, CredentialError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+def ends_process(command: Callable[..., int]) -> Callable[..., None]:
+    """For commands that ran the SDK: leave with their exit code, without waiting for the SDK's threads.
+
+    The interpreter would join them at its exit, and one of them may sit in a connect for a minute.
+    Everything of ours is closed by then.
+    """
+
+    @functools.wraps(command)
+    def wrapper(*args: Any, **kwargs: Any) -> None:
+        code = command(*args, **kwargs)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        if threading.active_count() > 1:
+            os._exit(code)
+        sys.exit(code)
+
+    return wrapper

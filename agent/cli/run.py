@@ -1,0 +1,54 @@
+"""``masthead run``: the daemon, in the foreground."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from pathlib import Path
+
+import click
+
+from agent import service
+
+from .common import config_option, ends_process, load_config, one_line_errors
+
+
+@click.command("run")
+@config_option
+@click.option("--verbose", is_flag=True, help="One line for every confirmed message.")
+@ends_process
+def run_command(config_path: Path | None, verbose: bool) -> int:
+    """Run the agent until Ctrl-C or SIGTERM.
+
+    The device's connection string comes from IOTHUB_DEVICE_CONNECTION_STRING, the systemd credential
+    connection-string, or device.connection_string_file.
+
+    \b
+    Example:
+      masthead run --config deploy/masthead.toml --verbose
+    """
+    config = load_config(config_path)
+    service.setup_logging(verbose=verbose, sdk=config.logging.sdk)
+    from agent.daemon import Daemon
+    from agent.reading import Row
+
+    log = logging.getLogger("agent.confirmed")
+
+    def show(row: Row, total: int) -> None:
+        entry = row.entry
+        log.info("confirmed %s %s %s, %d in all", row.object_id, entry.kind, _properties(config.telemetry.properties), total)
+
+    with one_line_errors():
+        daemon = (
+            Daemon(config, os.environ.get("MASTHEAD_CA_FILE"), on_confirmed=show)
+            if verbose
+            else Daemon(config, os.environ.get("MASTHEAD_CA_FILE"))
+        )
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: daemon.stop())
+        return daemon.run()
+
+
+def _properties(properties: dict[str, str]) -> str:
+    return " ".join(f"{name}={value}" for name, value in properties.items()) or "no properties"

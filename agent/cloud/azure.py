@@ -1,0 +1,203 @@
+"""Azure IoT Hub by the Azure SDK: the only importer of azure.iot.
+
+The SDK is held at arm's length: its own retry is off, one private event-loop thread runs its aio client,
+every call is a future, and a client is used for one connection only. Cloud-to-device messages are taken one
+after the other, which keeps their order (the SDK's handlers run in a pool of four threads).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import ssl
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass
+from typing import Any
+
+from hw.clock import Clock
+
+from ..reading import Message
+from . import CloudMessage, HubError, HubRefused, HubUnavailable, HubUntrusted
+from .credentials import Credential
+
+log = logging.getLogger(__name__)
+
+_TOKEN_TTL_S = 3600
+_KEEP_ALIVE_S = 60
+_CLOSE_TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class HubOptions:
+    """How to connect, apart from who we are. ``ca_pem``: PEM text of a private CA."""
+
+    ca_pem: str | None = None
+    product_info: str | None = None
+    token_ttl_s: int = _TOKEN_TTL_S
+
+
+class AzureLoop:
+    """The one thread that runs the SDK's aio clients. Thread safety: any thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="azure-loop", daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Coroutine[Any, Any, None]) -> Future[None]:
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def stop(self, timeout_s: float) -> None:
+        """Cancel what still runs and end the thread, as far as it ends within ``timeout_s``."""
+
+        async def cancel() -> None:
+            tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=timeout_s) if tasks else None
+
+        try:
+            self.submit(cancel()).result(timeout_s)
+        except (FutureTimeout, RuntimeError):
+            return
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(timeout_s)
+        if not self._thread.is_alive():
+            self._loop.close()
+
+
+class AzureHubClient:
+    """One connection to IoT Hub (satisfies HubClient)."""
+
+    def __init__(
+        self,
+        loop: AzureLoop,
+        credential: Credential,
+        options: HubOptions,
+        clock: Clock,
+        on_message: Callable[[CloudMessage], None],
+    ) -> None:
+        """``on_message`` is called on a pool thread, for one message after the other; it may write to disk."""
+        self._loop = loop
+        self._credential = credential
+        self._clock = clock
+        self._on_message = on_message
+        self._receiving: asyncio.Task[None] | None = None
+        self._client: Any = None
+        self._arguments: dict[str, Any] = {
+            "connection_retry": False,
+            "auto_connect": False,
+            "keep_alive": _KEEP_ALIVE_S,
+            "sastoken_ttl": options.token_ttl_s,
+        }
+        if options.ca_pem:
+            self._arguments["server_verification_cert"] = options.ca_pem
+        if options.product_info:
+            self._arguments["product_info"] = options.product_info
+
+    @property
+    def connected(self) -> bool:
+        client = self._client
+        return client is not None and bool(client.connected)
+
+    def connect(self) -> Future[None]:
+        return self._loop.submit(self._connect())
+
+    async def _connect(self) -> None:
+        from azure.iot.device.aio import IoTHubDeviceClient  # a second on a small board: not in a worker's step
+
+        try:
+            self._client = IoTHubDeviceClient.create_from_connection_string(
+                self._credential.connection_string, **self._arguments
+            )
+            await self._client.connect()
+            await self._client._enable_feature("c2d")
+        except Exception as error:
+            raise explain(error, self._credential) from None
+        self._receiving = asyncio.create_task(self._receive())
+
+    async def _receive(self) -> None:
+        """Pass messages on, in the order of their arrival, each before the next is looked at."""
+        loop = asyncio.get_running_loop()
+        while True:
+            received = await self._client.receive_message()
+            message = CloudMessage(
+                body=received.data if isinstance(received.data, bytes) else str(received.data).encode(),
+                received_boot_s=self._clock.monotonic(),
+                message_id=received.message_id,
+                correlation_id=received.correlation_id,
+                expires=received.expiry_time_utc,
+                properties={str(k): str(v) for k, v in (received.custom_properties or {}).items()},
+            )
+            await loop.run_in_executor(None, self._on_message, message)
+
+    def send(self, message: Message) -> Future[None]:
+        return self._loop.submit(self._send(message))
+
+    async def _send(self, message: Message) -> None:
+        from azure.iot.device import Message as SdkMessage
+
+        outgoing = SdkMessage(
+            message.body, message_id=message.message_id, content_encoding="utf-8", content_type="application/json"
+        )
+        outgoing.correlation_id = message.correlation_id
+        outgoing.custom_properties = dict(message.properties)
+        try:
+            await self._client.send_message(outgoing)
+        except Exception as error:
+            raise explain(error, self._credential) from None
+
+    def close(self) -> Future[None]:
+        return self._loop.submit(self._close())
+
+    async def _close(self) -> None:
+        client, self._client = self._client, None
+        if client is None:
+            return
+        if self._receiving is not None:
+            self._receiving.cancel()
+        try:
+            await asyncio.wait_for(client.shutdown(), _CLOSE_TIMEOUT_S)
+        except Exception as error:  # noqa: BLE001  (it is given up in any case)
+            log.debug("the SDK did not shut down cleanly: %r", error)
+        del client
+        gc.collect()  # the SDK leaves sockets to the collector
+
+
+def explain(error: BaseException, credential: Credential) -> HubError:
+    """What the SDK raised, as what to do next. The SDK wraps the cause; the innermost one is the truth."""
+    chain = _chain(error)
+    host = credential.address
+    for cause in chain:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return HubUntrusted(
+                f"{host} is not trusted: {cause.verify_message}; for a private CA set device.ca_file "
+                "(or MASTHEAD_CA_FILE); else check this machine's clock"
+            )
+        if isinstance(cause, OSError) and type(cause).__name__ == "gaierror":
+            return HubUnavailable(f"the name {host} cannot be resolved: check the network, its DNS and the host name")
+        if isinstance(cause, ConnectionRefusedError):
+            return HubUnavailable(f"nobody listens at {host}:8883: is the hub running, is the port open?")
+        if isinstance(cause, OSError) and cause.errno is not None and not isinstance(cause, ssl.SSLError):
+            return HubUnavailable(f"{host} cannot be reached: {cause.strerror or cause}")
+    names = {type(cause).__name__ for cause in chain}
+    if names & {"CredentialError", "UnauthorizedError"}:
+        return HubRefused(
+            f"{host} refused device {credential.device_id!r}: wrong key, unknown or disabled device, "
+            "or this machine's clock is wrong (the token carries it)"
+        )
+    if isinstance(error, HubError):
+        return error
+    return HubUnavailable(f"connection to {host} lost ({type(error).__name__}: {error})".rstrip(": )") + ")")
+
+
+def _chain(error: BaseException | None) -> list[BaseException]:
+    chain: list[BaseException] = []
+    while error is not None and error not in chain:
+        chain.append(error)
+        error = error.__cause__ or error.__context__
+    return chain

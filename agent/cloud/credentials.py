@@ -1,0 +1,94 @@
+"""The device's connection string: where it comes from, and what it says.
+
+systemd's credential, a file or the environment; never the command line, where every user could read it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+VARIABLE = "IOTHUB_DEVICE_CONNECTION_STRING"
+_CREDENTIAL = "connection-string"
+
+
+class CredentialError(Exception):
+    """There is no usable credential. The text says where it was looked for and what to do; never the secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A device's identity at its hub. The key is in no ``repr``."""
+
+    host_name: str
+    device_id: str
+    connection_string: str = field(repr=False)
+    source: str = ""
+    gateway_host_name: str | None = None
+
+    @property
+    def address(self) -> str:
+        """The host name that is connected to."""
+        return self.gateway_host_name or self.host_name
+
+
+def find(file: str | None, environment: Mapping[str, str] = os.environ) -> Credential:
+    """The connection string from the environment, else systemd's credential, else ``file``.
+
+    Raises CredentialError.
+    """
+    if text := environment.get(VARIABLE):
+        return parse(text, f"${VARIABLE}")
+    if folder := environment.get("CREDENTIALS_DIRECTORY"):
+        path = Path(folder) / _CREDENTIAL
+        if path.is_file():
+            return parse(_read(path), f"systemd credential {_CREDENTIAL}")
+    if file is None:
+        raise CredentialError(
+            f"no connection string: set {VARIABLE}, or device.connection_string_file, "
+            f"or give systemd the credential {_CREDENTIAL!r}"
+        )
+    path = Path(file).expanduser()
+    text = _read(path)
+    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        raise CredentialError(f"{path} can be read by others: chmod 600 {path}")
+    return parse(text, str(path))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a text file"
+        raise CredentialError(f"{path}: the connection string cannot be read: {reason}") from error
+
+
+def parse(text: str, source: str) -> Credential:
+    """``HostName=…;DeviceId=…;SharedAccessKey=…`` as a credential. Raises CredentialError."""
+    parts = {}
+    for part in text.strip().split(";"):
+        name, equals, value = part.partition("=")
+        if equals:
+            parts[name.strip()] = value.strip()
+    if "SharedAccessKeyName" in parts:
+        raise CredentialError(
+            f"{source}: this is a service connection string (SharedAccessKeyName); "
+            "the device's own has DeviceId: `masthead device show ID` prints it"
+        )
+    for name in ("HostName", "DeviceId", "SharedAccessKey"):
+        if not parts.get(name):
+            raise CredentialError(
+                f"{source}: no {name} in it; expected HostName=…;DeviceId=…;SharedAccessKey=…"
+            )
+    try:
+        base64.b64decode(parts["SharedAccessKey"], validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise CredentialError(f"{source}: SharedAccessKey is not base64: was it cut when copied?") from error
+    return Credential(
+        parts["HostName"], parts["DeviceId"], text.strip(), source, parts.get("GatewayHostName") or None
+    )

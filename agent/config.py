@@ -1,0 +1,317 @@
+"""The configuration file: TOML -> frozen dataclasses, with every error at once.
+
+Each error names the file, the key, what was expected there and, for a misspelt word, the likely one.
+Driver settings are checked by the driver's own dataclass (hw/settings.py), so a driver brings its keys along.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hw import registry
+from hw.board import resolve_auto
+from hw.errors import HardwareError
+from hw.settings import SettingError, did_you_mean, parse, setting
+
+MAX_PROPERTIES_BYTES = 2048  # leaves a 4-KB metering unit room for the reading itself
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. ``str()`` is one line an error, each with file and key."""
+
+
+@dataclass(frozen=True)
+class DeviceConfig:
+    """Who this agent is, and where it keeps what it must not lose."""
+
+    state_directory: str | None = setting(
+        None, doc="where readings and the command journal are kept", example="/var/lib/masthead"
+    )
+    connection_string_file: str | None = setting(
+        None, doc="file (mode 0600) with the device's connection string", example="/etc/masthead/connection-string"
+    )
+    ca_file: str | None = setting(
+        None, doc="PEM file of a private CA to trust instead of the system's", example="/etc/masthead/hub-ca.pem"
+    )
+    hub_tier: str = setting(
+        "S1", doc="the hub's tier: its metering unit and daily quota", choices=("F1", "S1", "S2", "S3")
+    )
+    product_info: str | None = setting(
+        None, doc="told to the hub when connecting; not together with model_id", example="masthead/1.0"
+    )
+    model_id: str | None = setting(
+        None, doc="Plug and Play model, dtmi:…; not together with product_info", example="dtmi:org:mast;1"
+    )
+
+    def __post_init__(self) -> None:
+        if self.product_info and self.model_id:
+            raise ValueError("product_info and model_id share one field on the wire: give only one of them")
+        if self.model_id and not self.model_id.startswith("dtmi:"):
+            raise ValueError(f"model_id must start with 'dtmi:', got {self.model_id!r}")
+
+
+@dataclass(frozen=True)
+class TelemetryConfig:
+    """What is sent, and how often."""
+
+    report_interval_s: float = setting(60.0, doc="seconds between two readings", minimum=1, maximum=86400)
+    send_timeout_s: float = setting(
+        30.0, doc="seconds until an unconfirmed message means a dead link", minimum=1, maximum=600
+    )
+    properties: dict[str, str] = setting({}, doc="message properties added to every message")
+
+    def __post_init__(self) -> None:
+        size = sum(len(k.encode()) + len(v.encode()) for k, v in self.properties.items())
+        if size > MAX_PROPERTIES_BYTES:
+            raise ValueError(f"properties are {size} bytes together, expected at most {MAX_PROPERTIES_BYTES}")
+        for name in self.properties:
+            if not name or name.startswith(("$", "iothub-")) or not name.isascii():
+                raise ValueError(f"properties: {name!r} is no name for a property (ASCII, not starting with $)")
+
+
+@dataclass(frozen=True)
+class OutboxConfig:
+    """How much may wait for the hub, and how long what was sent is kept."""
+
+    max_bytes: int = setting(
+        64 << 20, doc="most bytes on disk; the oldest rows go first", minimum=1 << 20, maximum=1 << 40
+    )
+    min_free_bytes: int = setting(
+        64 << 20, doc="disk space left free for others: below it the store stops growing", minimum=0
+    )
+    keep_sent_days: float = setting(14.0, doc="days that sent rows stay for export", minimum=0, maximum=3650)
+    max_age_days: float | None = setting(
+        None, doc="drop unsent rows older than this (never, if absent)", minimum=0.01, example=30.0
+    )
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """How the wind is sampled."""
+
+    rate_hz: float = setting(4.0, doc="samples a second (WMO-No. 8: 4)", minimum=1, maximum=20)
+
+
+@dataclass(frozen=True)
+class CommandsConfig:
+    """Rules for commands from the cloud."""
+
+    require_expiry: bool = setting(True, doc="refuse commands without an expiry, unless towards safe")
+    untrusted_clock_max_age_s: float = setting(
+        10.0, doc="while the clock is not synchronised: seconds a command stays valid", minimum=0, maximum=60
+    )
+
+
+@dataclass(frozen=True)
+class LoggingConfig:
+    """What is logged."""
+
+    sdk: bool = setting(False, doc="also the Azure SDK's own log, keys and signatures masked")
+
+
+@dataclass(frozen=True)
+class SensorConfig:
+    """One measuring point of the mast: ``settings`` are those of the driver that ``driver`` resolved to."""
+
+    id: str
+    driver: str
+    settings: Any
+    height_m: float | None = None
+    max_speed_mps: float | None = None
+    auto: bool = False
+    """True where ``driver = "auto"`` chose the driver."""
+
+
+@dataclass(frozen=True)
+class ActuatorConfig:
+    """Something that commands may drive, and how far."""
+
+    name: str
+    driver: str
+    settings: Any
+    max_on_s: float | None = None
+
+
+@dataclass(frozen=True)
+class _SensorHead:
+    id: str = setting(doc="name of this measuring point, in every reading", example="top")
+    driver: str = setting("auto", doc="how it is read; `masthead sensors` lists them")
+    height_m: float | None = setting(None, doc="height above ground", minimum=0, maximum=1000, example=10.0)
+    max_speed_mps: float | None = setting(
+        None, doc="values above are rejected (hard limit 113.3)", minimum=1, maximum=113.3, example=75.0
+    )
+
+
+@dataclass(frozen=True)
+class _ActuatorHead:
+    driver: str = setting(doc="how it is driven; `masthead sensors` lists them", example="simulated")
+    max_on_s: float | None = setting(
+        None, doc="longest time away from the safe state", minimum=0.1, maximum=31536000, example=1800.0
+    )
+
+
+@dataclass(frozen=True)
+class Config:
+    """The whole configuration, checked."""
+
+    path: Path | None
+    device: DeviceConfig = field(default_factory=DeviceConfig)
+    sensors: tuple[SensorConfig, ...] = ()
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
+    outbox: OutboxConfig = field(default_factory=OutboxConfig)
+    commands: CommandsConfig = field(default_factory=CommandsConfig)
+    logging: LoggingConfig = field(default_factory=LoggingConfig)
+    actuators: tuple[ActuatorConfig, ...] = ()
+
+    @property
+    def state_directory(self) -> Path:
+        """``device.state_directory``, else systemd's, else the user's own."""
+        if self.device.state_directory:
+            return Path(self.device.state_directory).expanduser()
+        if given := os.environ.get("STATE_DIRECTORY"):
+            return Path(given.split(":")[0])
+        if getattr(os, "geteuid", lambda: 1)() == 0:
+            return Path("/var/lib/masthead")
+        return Path("~/.local/state/masthead").expanduser()
+
+
+SECTIONS: dict[str, type] = {
+    "device": DeviceConfig,
+    "sampling": SamplingConfig,
+    "telemetry": TelemetryConfig,
+    "outbox": OutboxConfig,
+    "commands": CommandsConfig,
+    "logging": LoggingConfig,
+}
+SENSOR_HEAD = _SensorHead
+ACTUATOR_HEAD = _ActuatorHead
+
+
+def find(given: Path | None) -> Path:
+    """The configuration file: ``given``, else $MASTHEAD_CONFIG, the user's, the system's.
+
+    Raises ConfigError if it does not exist.
+    """
+    if given is not None or os.environ.get("MASTHEAD_CONFIG"):
+        path = given or Path(os.environ["MASTHEAD_CONFIG"])
+        if not path.is_file():
+            raise ConfigError(f"{path}: no such configuration file")
+        return path
+    places = [Path("~/.config/masthead/masthead.toml").expanduser(), Path("/etc/masthead/masthead.toml")]
+    for path in places:
+        if path.is_file():
+            return path
+    raise ConfigError(
+        f"no configuration file at {places[0]} or {places[1]}: copy deploy/masthead.toml to one of them, "
+        "give --config FILE, or try `masthead demo`"
+    )
+
+
+def load(path: Path) -> Config:
+    """The checked configuration in ``path``. Raises ConfigError with every error there is."""
+    try:
+        text = path.read_bytes().decode()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8 (byte {error.start})") from error
+    return loads(text, path)
+
+
+def loads(text: str, path: Path | None = None) -> Config:
+    """The checked configuration in ``text``; ``path`` is where it came from, for messages."""
+    where = path or Path("configuration")
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{where}: not valid TOML: {error}") from error
+    errors: list[SettingError] = []
+    known = (*SECTIONS, "sensor", "actuators")
+    for key in document:
+        if key not in known:
+            errors.append(SettingError(key, f"unknown table{did_you_mean(key, known)}"))
+    parts: dict[str, Any] = {}
+    for name, cls in SECTIONS.items():
+        table = document.get(name, {})
+        if not isinstance(table, Mapping):
+            errors.append(SettingError(name, f"expected a table [{name}], got {table!r}"))
+            continue
+        parts[name], wrong = parse(cls, table, name)
+        errors += wrong
+    sensors = list(_sensors(document.get("sensor", []), errors))
+    actuators = list(_actuators(document.get("actuators", {}), errors))
+    if errors:
+        raise ConfigError("\n".join(f"{where}: {error}" for error in errors))
+    return Config(path, sensors=tuple(sensors), actuators=tuple(actuators), **parts)
+
+
+def _sensors(tables: Any, errors: list[SettingError]) -> Iterator[SensorConfig]:
+    if not isinstance(tables, list) or not all(isinstance(t, Mapping) for t in tables):
+        errors.append(SettingError("sensor", "expected one or more tables [[sensor]]"))
+        return
+    if not tables:
+        errors.append(
+            SettingError("sensor", 'expected at least one [[sensor]] with id and driver; `masthead sensors` lists them')
+        )
+    seen: set[str] = set()
+    for number, table in enumerate(tables):
+        path = f"sensor[{number}]"
+        head, settings, auto = _with_driver(table, _SensorHead, registry.ANEMOMETERS, path, errors)
+        if head is None:
+            continue
+        if head.id in seen:
+            errors.append(SettingError(f"{path}.id", f"{head.id!r} is used twice"))
+        seen.add(head.id)
+        driver = resolve_auto().driver or head.driver if auto else head.driver
+        yield SensorConfig(head.id, driver, settings, head.height_m, head.max_speed_mps, auto)
+
+
+def _actuators(tables: Any, errors: list[SettingError]) -> Iterator[ActuatorConfig]:
+    if not isinstance(tables, Mapping):
+        errors.append(SettingError("actuators", "expected tables [actuators.NAME]"))
+        return
+    for name, table in tables.items():
+        path = f"actuators.{name}"
+        if not isinstance(table, Mapping):
+            errors.append(SettingError(path, f"expected a table [{path}], got {table!r}"))
+            continue
+        head, settings, _ = _with_driver(table, _ActuatorHead, registry.ACTUATORS, path, errors)
+        if head is not None:
+            yield ActuatorConfig(name, head.driver, settings, head.max_on_s)
+
+
+def _with_driver(
+    table: Mapping[str, Any], head: type[Any], drivers: dict[str, str], path: str, errors: list[SettingError]
+) -> tuple[Any, Any, bool]:
+    """(the common part, the driver's own settings, whether the driver was chosen by "auto") of one table."""
+    common = {f for f in head.__dataclass_fields__ if f in table}
+    values, wrong = parse(head, {k: table[k] for k in common}, path)
+    rest = {k: v for k, v in table.items() if k not in common}
+    errors += wrong
+    name = values.driver if values else table.get("driver")
+    auto = name == "auto" and drivers is registry.ANEMOMETERS
+    if auto:
+        resolved = resolve_auto()
+        if resolved.driver is None:
+            errors.append(SettingError(f"{path}.driver", resolved.reason))
+            return None, None, auto
+        name = resolved.driver
+    if not isinstance(name, str):
+        return None, None, auto
+    try:
+        driver = registry.load(drivers, name)
+    except HardwareError as error:
+        errors.append(SettingError(f"{path}.driver", str(error)))
+        return None, None, auto
+    known = set(head.__dataclass_fields__) | set(driver.Settings.__dataclass_fields__)
+    unknown = [k for k in rest if k not in known]
+    errors += [SettingError(f"{path}.{k}", f"unknown key{did_you_mean(k, known)}") for k in unknown]
+    settings, wrong = parse(driver.Settings, {k: v for k, v in rest.items() if k not in unknown}, path)
+    errors += wrong
+    return values, settings, auto

@@ -1,0 +1,401 @@
+"""The composition root: everything is built, wired, started and stopped here, and nowhere else.
+
+Start: lock, journal, outbox, actuators safe, sensors, control socket, threads, READY. The hub is never
+waited for. Stop, within five seconds even if the hub is silent: actuators safe first, then samplers, what is
+in flight gets a moment, everything stored is closed; whatever the SDK still does is left to the process's end.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import secrets
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hw import registry
+from hw.actuator import Value
+from hw.anemometer import Anemometer
+from hw.clock import Clock, SystemClock
+from hw.errors import DeviceMisconfigured, HardwareError
+
+from . import __version__, service, status
+from .cloud import HubClient
+from .cloud.credentials import Credential, CredentialError, find
+from .commands.executor import CommandRules, Executor
+from .commands.guard import Guard, Guarded, Refusal
+from .commands.journal import Journal
+from .config import ActuatorConfig, Config, ConfigError, SensorConfig
+from .control import ControlServer
+from .outbox import Outbox
+from .reading import Entry, Row
+from .sampler import Sampler
+from .state import StateLock
+from .storage import Storage, is_damaged, set_aside
+from .timekeeping import Timekeeper, read_boot_id
+from .uplink import Uplink
+from .worker import Worker, WorkerThread
+from .writer import OutboxWriter
+
+log = logging.getLogger(__name__)
+
+_DRAIN_S = 2.0  # at a stop: what is in flight may still be confirmed
+_CLOSE_S = 0.5
+_THREAD_STOP_S = 1.0
+_ACTUATE_S = 3.0
+
+
+class Daemon:
+    """Thread safety: ``run`` on the main thread; ``stop`` and ``snapshot`` from any."""
+
+    def __init__(
+        self,
+        config: Config,
+        ca_file: str | None = None,
+        clock: Clock | None = None,
+        on_confirmed: Callable[[Row, int], None] = lambda row, total: None,
+    ) -> None:
+        """Build everything; nothing runs yet. ``ca_file`` overrides the configuration's.
+
+        Raises ConfigError, StateError, StoreUnreadable.
+        """
+        self._clock = clock or SystemClock()
+        self._started = self._clock.monotonic()
+        self._config = config
+        self._stopping = threading.Event()
+        self._died: str | None = None
+        self.run_id = secrets.token_hex(4)
+        self.lock = StateLock(config.state_directory)
+        try:
+            self._build(config, ca_file or config.device.ca_file, on_confirmed)
+        except BaseException:
+            self.lock.release()
+            raise
+
+    def _build(self, config: Config, ca_file: str | None, on_confirmed: Callable[[Row, int], None]) -> None:
+        state = config.state_directory
+        self._timekeeper = Timekeeper(self._clock, read_boot_id())
+        boot_id, run = self._timekeeper.boot_id, self.run_id
+        storage = Storage(
+            state / "outbox.db",
+            lambda path: Outbox(
+                path,
+                run=run,
+                boot_id=boot_id,
+                max_bytes=config.outbox.max_bytes,
+                min_free_bytes=config.outbox.min_free_bytes,
+            ),
+            run,
+            boot_id,
+        )
+        max_age_days = config.outbox.max_age_days
+        self.writer = OutboxWriter(
+            storage,
+            self._timekeeper,
+            keep_sent_s=config.outbox.keep_sent_days * 86400,
+            max_age_s=None if max_age_days is None else max_age_days * 86400,
+        )
+        self.guard = Guard(_guarded(config.actuators, self._clock), self._clock, self.writer.put)
+        self.executor = Executor(
+            self._open_journal(state / "commands.db"),
+            self.guard,
+            self._timekeeper,
+            CommandRules(config.commands.require_expiry, config.commands.untrusted_clock_max_age_s),
+            self.writer.put,
+        )
+        self.samplers = [
+            Sampler(
+                sensor.id,
+                partial(open_sensor, sensor, self._clock),
+                rate_hz=config.sampling.rate_hz,
+                report_interval_s=config.telemetry.report_interval_s,
+                put=self.writer.put,
+                height_m=sensor.height_m,
+                max_speed_mps=sensor.max_speed_mps,
+            )
+            for sensor in config.sensors
+        ]
+        self._credential, self._no_credential = _credential(config)
+        self._azure: Any = None
+        self.uplink = self._build_uplink(config, ca_file, on_confirmed) if self._credential else None
+        self._control = ControlServer(state, self._handlers())
+        workers: list[Worker] = [self.guard, self.writer, self.executor, *self.samplers]
+        if self.uplink is not None:
+            workers.append(self.uplink)
+        self._threads = [WorkerThread(worker, self._clock, self._worker_died) for worker in workers]
+        for wired in (self.guard, self.writer, self.executor):
+            wired.wake = self._thread_of(wired).wake
+        if self.uplink is not None:
+            self.uplink.wake = self.writer.wake_uplink = self._thread_of(self.uplink).wake
+
+    def _build_uplink(self, config: Config, ca_file: str | None, on_confirmed: Callable[[Row, int], None]) -> Uplink:
+        from .cloud.azure import AzureHubClient, AzureLoop, HubOptions
+
+        assert self._credential is not None  # noqa: S101  (the caller's condition)
+        credential = self._credential
+        options = HubOptions(_ca_pem(ca_file), config.device.model_id or config.device.product_info or _product_info())
+        self._azure = AzureLoop()
+
+        def new_client() -> HubClient:
+            return AzureHubClient(self._azure, credential, options, self._clock, self.executor.receive)
+
+        return Uplink(
+            self.writer,
+            new_client,
+            device_id=credential.device_id,
+            properties=config.telemetry.properties,
+            clock=self._clock,
+            send_timeout_s=config.telemetry.send_timeout_s,
+            rng=random.Random(),  # noqa: S311  (jitter, no secret)
+            on_confirmed=on_confirmed,
+        )
+
+    def _open_journal(self, path: Path) -> Journal | None:
+        boot_id = self._timekeeper.boot_id
+        try:
+            try:
+                return Journal(path, boot_id)
+            except sqlite3.Error as error:
+                if not is_damaged(error):
+                    raise
+                aside = set_aside(path)
+                log.error("the command journal is damaged (%s): set aside as %s, a new one begins", error, aside)
+                self._announce("journal-damaged", reason=str(error), setAside=aside.name)
+                return Journal(path, boot_id)
+        except (sqlite3.Error, OSError) as error:
+            log.error("no command journal (%s): only commands towards safe are obeyed", error)
+            self._announce("journal-lost", reason=str(error))
+            return None
+
+    # --- life
+
+    def start(self) -> None:
+        """Make everything safe and run. Raises StoreUnreadable, ConfigError."""
+        now = self._clock.monotonic()
+        self.guard.start(now)
+        try:
+            for sampler in self.samplers:
+                try:
+                    sampler.open(now)
+                except DeviceMisconfigured as error:
+                    raise ConfigError(f"sensor {sampler.sensor_id!r}: {error}") from error
+            self._say_what_is_simulated()
+            self.writer.open(now)
+            self._announce("started", version=__version__, sensors=[s.sensor_id for s in self.samplers])
+            self.executor.recover()
+        except BaseException:
+            self._let_go()
+            raise
+        if self._no_credential is not None:
+            log.warning("not sending: %s", self._no_credential)
+        self._control.start()
+        for thread in self._threads:
+            thread.start()
+
+    def run(self) -> int:
+        """Start, feed the watchdog until stopped, stop. The exit code: 1 if a worker died."""
+        self.start()
+        try:
+            self._wait_for_first_samples()
+            service.notify("READY=1")
+            log.info("running: %s", self._summary())
+            interval_s = service.watchdog_interval_s()
+            while not self._stopping.wait(min(interval_s or 10.0, 10.0)):
+                now = self._clock.monotonic()
+                stuck = [t.worker.name for t in self._threads if not t.healthy(now)]
+                if not stuck:
+                    service.notify(f"WATCHDOG=1\nSTATUS={self._summary()}")
+                elif not self._stopping.is_set():
+                    service.notify(f"STATUS=stuck: {', '.join(stuck)}")
+        finally:
+            self.shut_down()
+        return 1 if self._died else 0
+
+    def stop(self) -> None:
+        """Have ``run`` come to its end. May be called from a signal handler, and twice."""
+        self._stopping.set()
+
+    def stop_sampling(self) -> None:
+        """No more readings; everything else goes on."""
+        for sampler in self.samplers:
+            self._thread_of(sampler).stop(_THREAD_STOP_S)
+
+    @property
+    def alive(self) -> bool:
+        """Whether every worker still works."""
+        return self._died is None
+
+    def shut_down(self) -> None:
+        """Actuators safe, samplers ended, what is in flight given a moment, the stores closed."""
+        self._stopping.set()
+        service.notify("STOPPING=1")
+        self._thread_of(self.guard).stop(_THREAD_STOP_S)
+        self.guard.stop(self._clock.monotonic())
+        self.stop_sampling()
+        for sampler in self.samplers:
+            sampler.close()
+        self._thread_of(self.executor).stop(_THREAD_STOP_S)
+        self._control.stop()
+        self._drain()
+        if self.uplink is not None:
+            self._thread_of(self.uplink).stop(_THREAD_STOP_S)
+            self.uplink.stop(self._clock.monotonic())
+        if self._thread_of(self.writer).stop(_THREAD_STOP_S):
+            self.writer.close(self._clock.monotonic())
+        self.executor.close()
+        if self._azure is not None:
+            self._wait(lambda: self.uplink is None or self.uplink.closed, _CLOSE_S)
+            self._azure.stop(_CLOSE_S)
+        log.info("stopped: %d rows wait for the next start", self.writer.status.backlog)
+        self.lock.release()
+
+    def _drain(self) -> None:
+        """Let the hub confirm what it can, if it is there."""
+        uplink = self.uplink
+        if uplink is not None and uplink.status.state == "up" and self._died is None:
+            self._wait(lambda: uplink.status.state != "up" or self.idle, _DRAIN_S)
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything stored is confirmed."""
+        return self.writer.idle and (self.uplink is None or self.uplink.status.in_flight == 0)
+
+    def _let_go(self) -> None:
+        self.guard.stop(self._clock.monotonic())
+        for sampler in self.samplers:
+            sampler.close()
+        self.executor.close()
+        if self._azure is not None:
+            self._azure.stop(_CLOSE_S)
+        self.lock.release()
+
+    def _wait_for_first_samples(self) -> None:
+        self._wait(lambda: all(s.status.sampled for s in self.samplers), Sampler.step_bound_s)
+
+    def _wait(self, condition: Callable[[], bool], timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not condition() and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    def _thread_of(self, worker: Worker) -> WorkerThread:
+        return next(thread for thread in self._threads if thread.worker is worker)
+
+    def _worker_died(self, name: str) -> None:
+        self._died = name
+        self._stopping.set()
+
+    def _announce(self, event: str, **details: Any) -> None:
+        simulated = any(s.driver in ("simulated", "replay") for s in self._config.sensors)
+        self.writer.put(
+            Entry("event", self._clock.monotonic(), {"event": event, **details}, simulated=simulated, urgent=True)
+        )
+
+    def _say_what_is_simulated(self) -> None:
+        for sensor, sampler in zip(self._config.sensors, self.samplers, strict=True):
+            if sensor.auto and sampler.simulated:
+                log.warning(
+                    "SIMULATED WIND: this machine is a desktop, so sensor %r invents its values; "
+                    "every message says so (simulated = true)",
+                    sensor.id,
+                )
+
+    def _summary(self) -> str:
+        link = self.uplink.status.state if self.uplink is not None else "off"
+        winds = [
+            f"{s.sensor_id} {s.status.sample.speed_mps:.1f} m/s"
+            if s.status.sample and s.status.sample.speed_mps is not None
+            else f"{s.sensor_id} no value"
+            for s in self.samplers
+        ]
+        return f"{', '.join(winds)}; hub link {link}; {self.writer.status.backlog} waiting"
+
+    # --- the control socket
+
+    def snapshot(self) -> dict[str, Any]:
+        """The agent now (agent/status.py)."""
+        return status.snapshot(
+            clock=self._clock,
+            started_boot_s=self._started,
+            device_id=self._credential.device_id if self._credential else None,
+            host=self._credential.address if self._credential else None,
+            run=self.run_id,
+            timekeeper=self._timekeeper,
+            samplers=self.samplers,
+            writer=self.writer,
+            uplink=self.uplink,
+            executor=self.executor,
+            guard=self.guard,
+            no_credential=self._no_credential,
+        )
+
+    def _handlers(self) -> dict[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]]:
+        return {
+            "status": lambda request: self.snapshot(),
+            "sample": lambda request: self.snapshot()["sensors"],
+            "outbox": lambda request: self.snapshot()["outbox"],
+            "actuate": self._actuate,
+        }
+
+    def _actuate(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        for_s = request.get("for")
+        if for_s is not None and (isinstance(for_s, bool) or not isinstance(for_s, (int, float)) or not for_s > 0):
+            raise ValueError(f"for: expected seconds greater than 0, got {for_s!r}")
+        name = str(request.get("actuator"))
+        future: Future[Value] = self.guard.request(name, request.get("value"), for_s, "local")
+        try:
+            value = future.result(_ACTUATE_S)
+        except (Refusal, HardwareError) as error:
+            raise ValueError(str(error)) from error
+        except FutureTimeout:
+            future.cancel()
+            raise ValueError("the guard did not answer in time") from None
+        return {"actuator": name, "value": value}
+
+
+def open_sensor(sensor: SensorConfig, clock: Clock) -> Anemometer:
+    """The instrument that a stanza describes. Raises HardwareError."""
+    driver = registry.load(registry.ANEMOMETERS, sensor.driver)
+    anemometer: Anemometer = driver.open(sensor.settings, clock)
+    return anemometer
+
+
+def _guarded(actuators: tuple[ActuatorConfig, ...], clock: Clock) -> dict[str, Guarded]:
+    guarded = {}
+    for actuator in actuators:
+        driver = registry.load(registry.ACTUATORS, actuator.driver)
+        try:
+            guarded[actuator.name] = Guarded(driver.open(actuator.settings, clock), actuator.max_on_s)
+        except HardwareError as error:
+            raise ConfigError(f"actuators.{actuator.name}: {error}") from error
+    return guarded
+
+
+def _credential(config: Config) -> tuple[Credential | None, str | None]:
+    """(the credential, or None and why not): without one the agent samples, stores and says so."""
+    try:
+        return find(config.device.connection_string_file), None
+    except CredentialError as error:
+        return None, str(error)
+
+
+def _ca_pem(ca_file: str | None) -> str | None:
+    if ca_file is None:
+        return None
+    try:
+        text = Path(ca_file).expanduser().read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"device.ca_file: {ca_file} cannot be read: {error}") from error
+    if "-----BEGIN CERTIFICATE-----" not in text:
+        raise ConfigError(f"device.ca_file: {ca_file} is no PEM file of certificates")
+    return text
+
+
+def _product_info() -> str:
+    return f"masthead/{__version__}"

@@ -1,0 +1,207 @@
+"""The queues of messages that wait for devices (C2D), and what became of each.
+
+Limits and states: https://learn.microsoft.com/azure/iot-hub/iot-hub-devguide-messages-c2d
+
+Invariants:
+1. A message leaves "queued" once, for one final state, and never changes again.
+2. What is due for a device comes in the order in which it was queued.
+3. A message is never given out for sending once it has expired, nor more than ten times.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Mapping
+
+from .database import Database
+from .records import Ack, C2dMessage, InvalidRequest, QueueFull, UnknownDevice
+
+MAX_PENDING = 50
+MAX_DELIVERIES = 10
+MAX_BYTES = 65_536
+DEFAULT_TTL_S = 3600.0
+MAX_TTL_S = 2 * 86_400.0
+LOCK_S = 60.0
+"""How long a message that was sent is kept from expiring."""
+
+
+class C2dQueue:
+    """Thread safety: any thread. Every change is on the disk when its method returns."""
+
+    def __init__(self, database: Database, now: Callable[[], float] = time.time) -> None:
+        self._database = database
+        self._now = now
+        # sequence -> device, when it was sent; guarded by the lock that writing takes
+        self._in_flight: dict[int, tuple[str, float]] = {}
+
+    def add(
+        self,
+        device_id: str,
+        body: bytes,
+        *,
+        message_id: str | None = None,
+        correlation_id: str | None = None,
+        expires_in_s: float = DEFAULT_TTL_S,
+        ack: Ack = "none",
+        properties: Mapping[str, str] | None = None,
+    ) -> C2dMessage:
+        """Queue a message. Raises UnknownDevice, InvalidRequest, QueueFull."""
+        own = dict(properties or {})
+        _check(body, message_id, correlation_id, expires_in_s, own)
+        now = self._now()
+        with self._database.write() as db:
+            if not db.execute("SELECT 1 FROM device WHERE device_id = ?", (device_id,)).fetchone():
+                raise UnknownDevice(f"no device {device_id!r}")
+            pending = db.execute(
+                "SELECT count(*) FROM c2d WHERE device_id = ? AND state = 'queued' AND expires_s > ?",
+                (device_id, now),
+            ).fetchone()[0]
+            if pending >= MAX_PENDING:
+                raise QueueFull(f"{pending} messages wait for {device_id!r}, at most {MAX_PENDING}")
+            sequence = db.execute(
+                "INSERT INTO c2d (device_id, message_id, correlation_id, properties, body, ack, enqueued_s,"
+                " state_s, expires_s, delivery_count, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 'queued')",
+                (
+                    device_id,
+                    message_id,
+                    correlation_id,
+                    json.dumps(own),
+                    body,
+                    ack,
+                    now,
+                    now,
+                    now + expires_in_s,
+                ),
+            ).lastrowid
+            return _message(db.execute("SELECT * FROM c2d WHERE sequence = ?", (sequence,)).fetchone())
+
+    def take(self, device_id: str, limit: int) -> list[C2dMessage]:
+        """The next messages to send, oldest first, each counted as sent once more and now in flight."""
+        now = self._now()
+        with self._database.write() as db:
+            rows = db.execute(
+                "SELECT sequence FROM c2d WHERE device_id = ? AND state = 'queued' AND expires_s > ?"
+                " AND delivery_count < ? ORDER BY sequence",
+                (device_id, now, MAX_DELIVERIES),
+            ).fetchall()
+            numbers = [row["sequence"] for row in rows if row["sequence"] not in self._in_flight][:limit]
+            taken = [_update(db, n, "delivery_count = delivery_count + 1") for n in numbers]
+            self._in_flight.update((n, (device_id, now)) for n in numbers)
+        return [message for message in taken if message]
+
+    def delivered(self, sequence: int) -> C2dMessage | None:
+        """The device has acknowledged it. The message as it is now, None if it had a final state already."""
+        with self._database.write() as db:
+            self._in_flight.pop(sequence, None)
+            return _update(db, sequence, "state = 'delivered', state_s = ?", self._now())
+
+    def release(self, device_id: str) -> None:
+        """No more acknowledgements will come from the device: what is in flight is to be sent again."""
+        with self._database.write():
+            for sequence in [n for n, (owner, _) in self._in_flight.items() if owner == device_id]:
+                del self._in_flight[sequence]
+
+    def settle_overdue(self) -> list[C2dMessage]:
+        """Give those that have expired, or were sent too often, their final state; returns them.
+
+        One in flight has its device's answer to wait for, as long as a lock lasts.
+        """
+        now = self._now()
+        with self._database.write() as db:
+            rows = db.execute(
+                "SELECT sequence, expires_s FROM c2d WHERE state = 'queued'"
+                " AND (expires_s <= ? OR delivery_count >= ?)",
+                (now, MAX_DELIVERIES),
+            ).fetchall()
+            settled = [
+                _update(db, row["sequence"], "state = 'expired', state_s = expires_s")
+                if row["expires_s"] <= now
+                else _update(db, row["sequence"], "state = 'dead-lettered', state_s = ?", now)
+                for row in rows
+                if row["sequence"] not in self._in_flight
+                or now - self._in_flight[row["sequence"]][1] >= LOCK_S
+            ]
+        return [message for message in settled if message]
+
+    def next_expiry_s(self) -> float | None:
+        """When the next waiting message expires, None if none waits."""
+        with self._database.read() as db:
+            value = db.execute("SELECT min(expires_s) FROM c2d").fetchone()[0]
+        return None if value is None else float(value)
+
+    def get(self, sequence: int) -> C2dMessage | None:
+        """The message of that sequence number, whatever became of it."""
+        with self._database.read() as db:
+            row = db.execute("SELECT * FROM c2d WHERE sequence = ?", (sequence,)).fetchone()
+        return None if row is None else _message(row)
+
+    def find(self, message_id: str) -> C2dMessage | None:
+        """The newest message with that message id, whatever became of it."""
+        with self._database.read() as db:
+            row = db.execute(
+                "SELECT * FROM c2d WHERE message_id = ? ORDER BY sequence DESC LIMIT 1", (message_id,)
+            ).fetchone()
+        return None if row is None else _message(row)
+
+    def latest(self, device_id: str | None = None, limit: int = 100) -> list[C2dMessage]:
+        """The newest ``limit`` messages, whatever became of them, oldest first."""
+        with self._database.read() as db:
+            rows = db.execute(
+                "SELECT * FROM c2d WHERE ?1 IS NULL OR device_id = ?1 ORDER BY sequence DESC LIMIT ?2",
+                (device_id, limit),
+            ).fetchall()
+        return [_message(row) for row in reversed(rows)]
+
+    def pending(self, device_id: str) -> int:
+        """How many messages wait for the device."""
+        with self._database.read() as db:
+            return int(
+                db.execute(
+                    "SELECT count(*) FROM c2d WHERE device_id = ? AND state = 'queued'", (device_id,)
+                ).fetchone()[0]
+            )
+
+
+def _check(
+    body: bytes,
+    message_id: str | None,
+    correlation_id: str | None,
+    expires_in_s: float,
+    properties: Mapping[str, str],
+) -> None:
+    for name, value in (("message id", message_id), ("correlation id", correlation_id)):
+        if value is not None and not (0 < len(value) <= 128 and value.isascii() and value.isprintable()):
+            raise InvalidRequest(f"{name} {value!r}: expected 1 to 128 printable ASCII characters")
+    if not 0 < expires_in_s <= MAX_TTL_S:
+        raise InvalidRequest(f"expiry {expires_in_s:g} s: expected above 0, at most {MAX_TTL_S:g}")
+    size = len(body) + sum(len(s.encode()) for pair in properties.items() for s in pair)
+    if size > MAX_BYTES:
+        raise InvalidRequest(f"body and properties are {size} bytes, at most {MAX_BYTES}")
+
+
+def _update(db: sqlite3.Connection, sequence: int, change: str, *values: float) -> C2dMessage | None:
+    """The message after the change, None if it had a final state already."""
+    row = db.execute(
+        f"UPDATE c2d SET {change} WHERE sequence = ? AND state = 'queued' RETURNING *",  # noqa: S608  (see callers)
+        (*values, sequence),
+    ).fetchone()
+    return None if row is None else _message(row)
+
+
+def _message(row: sqlite3.Row) -> C2dMessage:
+    return C2dMessage(
+        row["sequence"],
+        row["device_id"],
+        row["message_id"],
+        row["correlation_id"],
+        json.loads(row["properties"]),
+        row["body"],
+        row["ack"],
+        row["enqueued_s"],
+        row["expires_s"],
+        row["delivery_count"],
+        row["state"],
+        row["state_s"],
+    )

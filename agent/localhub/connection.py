@@ -1,0 +1,233 @@
+"""One device's MQTT connection, from CONNECT to the end.
+
+Invariants:
+1. A PUBACK goes out only after its message is on the disk, in the order in which messages came.
+2. Nothing the peer does costs anyone else more than a line in the log, or more memory than a bound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Protocol
+
+from . import mqtt, topics
+from .auth import Admission, Authenticator, BadCredentials, NotAuthorized
+from .delivery import Delivery
+from .notices import NoticeBoard
+from .records import Arrival, StoreFailed
+from .store import Store
+from .storing import Storing, Ticket
+
+_CONNECT_WITHIN_S = 10.0
+_MAX_CONNECT_BYTES = 16_384
+_MAX_MESSAGE_BYTES = 262_144
+_MAX_PACKET_BYTES = _MAX_MESSAGE_BYTES + 65_535 + 4  # with topic and packet id
+_MAX_UNSTORED_BYTES = 1_048_576
+_MAX_KEEP_ALIVE_S = 1177  # what IoT Hub makes of a longer one, or none
+
+logger = logging.getLogger(__name__)
+
+
+class Server(Protocol):
+    """What a connection needs of the hub around it."""
+
+    store: Store
+    storing: Storing
+    board: NoticeBoard
+    authenticator: Authenticator
+
+    async def enter(self, connection: Connection) -> None:
+        """Make this the one connection of its device; an older one is over when this returns."""
+        ...
+
+    def leave(self, connection: Connection) -> None:
+        """It is over."""
+        ...
+
+
+class Connection:
+    """Thread safety: the hub's event loop only; the disk is waited for in threads."""
+
+    def __init__(self, server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.device_id = ""
+        self.reason = "closed by the device"
+        self.finished = asyncio.Event()
+        self._server = server
+        self._reader = reader
+        self._writer = writer
+        self._persistent = False
+        self._unstored_bytes = 0
+        self._storing_went_on = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve the peer until either side has enough. Never raises for what a peer or a disk does."""
+        try:
+            try:
+                async with asyncio.timeout(_CONNECT_WITHIN_S):
+                    admission = await self._begin()
+            except TimeoutError:
+                raise mqtt.ProtocolError(f"no CONNECT within {_CONNECT_WITHIN_S:g} s") from None
+            await self._serve(*admission)
+        except mqtt.ProtocolError as error:
+            self.close(str(error))
+            logger.warning("%s: %s: closed", self.device_id or "a client", error)
+        except (NotAuthorized, BadCredentials) as error:
+            logger.warning("refused: %s", error)
+        except (OSError, EOFError):  # the connection went; IncompleteReadError is an EOFError
+            self._writer.transport.abort()
+        except StoreFailed as error:
+            self.close(str(error))
+            logger.error("%s: %s: closed", self.device_id, self.reason)
+        finally:
+            self._writer.close()
+            self.finished.set()
+
+    def close(self, reason: str) -> None:
+        """Cut the connection. ``run`` ends soon after."""
+        self.reason = reason
+        self._writer.transport.abort()
+
+    def wake(self) -> None:
+        """A message for the device was queued."""
+        self._delivery.wake()
+
+    def stored(self, tickets: list[Ticket]) -> None:
+        """Storing.Sender: confirm."""
+        self._went_on(tickets)
+        acknowledgements = b"".join(mqtt.puback(t.packet_id) for t in tickets if t.packet_id is not None)
+        if acknowledgements and not self._writer.is_closing():
+            self._writer.write(acknowledgements)
+
+    def not_stored(self, tickets: list[Ticket], reason: str) -> None:
+        """Storing.Sender: an unconfirmed message must be sent again, and only a new connection does that."""
+        self._went_on(tickets)
+        self.close(reason)
+
+    def _went_on(self, tickets: list[Ticket]) -> None:
+        self._unstored_bytes -= sum(t.size_bytes for t in tickets)
+        self._storing_went_on.set()
+
+    async def _begin(self) -> tuple[mqtt.Connect, Admission]:
+        """Read the CONNECT and answer it. Raises what ends the connection."""
+        try:
+            connect = await mqtt.read_packet(self._reader, _MAX_CONNECT_BYTES)
+            if not isinstance(connect, mqtt.Connect):
+                raise mqtt.ProtocolError(f"{type(connect).__name__} before CONNECT")
+            admission = await asyncio.to_thread(
+                self._server.authenticator.admit, connect.client_id, connect.username, connect.password
+            )
+        except mqtt.UnknownProtocol:
+            await self._refuse(mqtt.BAD_PROTOCOL)
+            raise
+        except BadCredentials:
+            await self._refuse(mqtt.BAD_CREDENTIALS)
+            raise
+        except NotAuthorized:
+            await self._refuse(mqtt.NOT_AUTHORIZED)
+            raise
+        self.device_id = admission.device.device_id
+        return connect, admission
+
+    async def _refuse(self, return_code: int) -> None:
+        self._writer.write(mqtt.connack(return_code))
+        await self._writer.drain()
+
+    async def _serve(self, connect: mqtt.Connect, admission: Admission) -> None:
+        store = self._server.store
+        self._delivery = Delivery(store.c2d, self._server.board, self.device_id, self._writer)
+        await self._server.enter(self)
+        sending = asyncio.create_task(self._send())
+        try:
+            clean = connect.clean_session
+            session = await asyncio.to_thread(store.registry.begin_session, self.device_id, clean)
+            self._persistent = not clean
+            self._writer.write(mqtt.connack(mqtt.ACCEPTED, session is not None))
+            if session is not None:
+                self._delivery.subscribed(session.get(topics.c2d_filter(self.device_id)))
+            await self._receive(connect.keep_alive_s, admission)
+        finally:
+            self._writer.transport.abort()
+            self._delivery.stop()
+            await sending
+            try:
+                await self._delivery.release()
+            finally:
+                self._server.leave(self)
+
+    async def _send(self) -> None:
+        try:
+            await self._delivery.run()
+        except (OSError, StoreFailed) as error:
+            self.close(str(error))
+
+    async def _receive(self, keep_alive_s: int, admission: Admission) -> None:
+        """Handle packet after packet, until the device takes its leave."""
+        silence_s = 1.5 * min(keep_alive_s or _MAX_KEEP_ALIVE_S, _MAX_KEEP_ALIVE_S)
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(None) as deadline:
+                while True:
+                    left_s = admission.expires_s - time.time()
+                    deadline.reschedule(loop.time() + min(silence_s, max(left_s, 0.0)))
+                    packet = await mqtt.read_packet(self._reader, _MAX_PACKET_BYTES)
+                    if isinstance(packet, mqtt.Disconnect):
+                        return
+                    await self._handle(packet, admission)
+                    await self._writer.drain()
+        except TimeoutError:
+            expired = time.time() >= admission.expires_s
+            self.close("its token expired" if expired else f"silent for {silence_s:g} s")
+
+    async def _handle(self, packet: mqtt.Packet, admission: Admission) -> None:
+        match packet:
+            case mqtt.Publish():
+                await self._store(packet, admission)
+            case mqtt.Puback(packet_id):
+                await self._delivery.acknowledged(packet_id)
+            case mqtt.Subscribe(packet_id, filters):
+                await self._subscribe(packet_id, filters)
+            case mqtt.Unsubscribe(packet_id, filters):
+                await self._unsubscribe(packet_id, filters)
+            case mqtt.Pingreq():
+                self._writer.write(mqtt.pingresp())
+            case _:
+                raise mqtt.ProtocolError("a second CONNECT")
+
+    async def _store(self, packet: mqtt.Publish, admission: Admission) -> None:
+        bag = topics.telemetry(self.device_id, packet.topic)
+        if bag is None:
+            raise mqtt.ProtocolError(f"PUBLISH to {packet.topic!r}, which is not for this device")
+        system, properties = bag
+        size_bytes = len(packet.body) + sum(
+            len(text.encode()) for text in (*system.values(), *properties, *properties.values())
+        )
+        if size_bytes > _MAX_MESSAGE_BYTES:
+            raise mqtt.ProtocolError(f"a message of {size_bytes} bytes, at most {_MAX_MESSAGE_BYTES}")
+        if packet.retain:
+            properties["mqtt-retain"] = "true"
+        system |= admission.system
+        while self._unstored_bytes > _MAX_UNSTORED_BYTES:
+            self._storing_went_on.clear()
+            await self._storing_went_on.wait()
+        ticket = Ticket(packet.packet_id, size_bytes + 500)
+        self._unstored_bytes += ticket.size_bytes
+        self._server.storing.put(Arrival(self.device_id, system, properties, packet.body), self, ticket)
+
+    async def _subscribe(self, packet_id: int, filters: tuple[tuple[str, int], ...]) -> None:
+        allowed = topics.subscribable(self.device_id)
+        granted = {topic: min(qos, 1) for topic, qos in filters if topic in allowed}
+        if self._persistent:
+            await asyncio.to_thread(self._server.store.registry.subscribe, self.device_id, granted)
+        if topics.c2d_filter(self.device_id) in granted:
+            self._delivery.subscribed(granted[topics.c2d_filter(self.device_id)])
+        codes = [granted.get(topic, mqtt.SUBSCRIPTION_REFUSED) for topic, _ in filters]
+        self._writer.write(mqtt.suback(packet_id, codes))
+
+    async def _unsubscribe(self, packet_id: int, filters: tuple[str, ...]) -> None:
+        if self._persistent:
+            await asyncio.to_thread(self._server.store.registry.unsubscribe, self.device_id, filters)
+        if topics.c2d_filter(self.device_id) in filters:
+            self._delivery.subscribed(None)
+        self._writer.write(mqtt.unsuback(packet_id))

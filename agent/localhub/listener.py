@@ -1,0 +1,136 @@
+"""The MQTT port: TLS, one connection a device, and the clock that lets messages expire."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import ssl
+import time
+from ipaddress import IPv4Address
+
+from .auth import Authenticator
+from .ca import ServerFiles
+from .connection import Connection
+from .notices import C2dChanged, DeviceConnected, DeviceDisconnected, NoticeBoard
+from .records import C2dMessage, StoreFailed
+from .store import Store
+from .storing import Storing
+
+_HANDSHAKE_WITHIN_S = 10.0
+_RECHECK_S = 60.0  # the wall clock may be set meanwhile
+
+logger = logging.getLogger(__name__)
+
+
+class Listener:
+    """Thread safety: the hub's event loop only, but for ``connected``: any thread."""
+
+    def __init__(self, store: Store, authenticator: Authenticator, board: NoticeBoard) -> None:
+        self.store = store
+        self.authenticator = authenticator
+        self.board = board
+        self.storing = Storing(store.events, board)
+        self._open: set[Connection] = set()
+        self._of_device: dict[str, Connection] = {}
+        self._queued = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._server: asyncio.Server | None = None
+
+    async def start(self, address: IPv4Address, port: int, files: ServerFiles) -> int:
+        """Listen; returns the port. Raises OSError if it is taken."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(files.certificate, files.key)
+        self._server = await asyncio.start_server(
+            self._accept,
+            str(address),
+            port,
+            ssl=context,
+            ssl_handshake_timeout=_HANDSHAKE_WITHIN_S,
+            ssl_shutdown_timeout=1.0,
+        )
+        self._tasks = [asyncio.create_task(self.storing.run()), asyncio.create_task(self._expire())]
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def stop(self) -> None:
+        """Close every connection; what has arrived is stored when this returns."""
+        if self._server is None:
+            return
+        self._server.close()
+        for connection in list(self._open):
+            connection.close("the hub stopped")
+        await asyncio.gather(*(connection.finished.wait() for connection in list(self._open)))
+        self.storing.close()
+        storing, expiring = self._tasks
+        await storing
+        expiring.cancel()
+        await asyncio.wait([expiring])
+
+    def connected(self) -> frozenset[str]:
+        """The ids of the devices that are connected now."""
+        return frozenset(self._of_device.copy())
+
+    def queued(self, message: C2dMessage) -> None:
+        """A message to a device was added to the store."""
+        self.board.post(C2dChanged(message))
+        self._queued.set()
+        if message.device_id in self._of_device:
+            self._of_device[message.device_id].wake()
+
+    def drop(self, device_id: str, reason: str) -> None:
+        """Close the device's connection, if it has one."""
+        if device_id in self._of_device:
+            self._of_device[device_id].close(reason)
+
+    async def enter(self, connection: Connection) -> None:
+        """Make this the one connection of its device; an older one is over when this returns."""
+        while (older := self._of_device.get(connection.device_id)) is not None:
+            older.close("taken over by a new connection")
+            await older.finished.wait()
+        self._of_device[connection.device_id] = connection
+        logger.info("%s connected", connection.device_id)
+        self.board.post(DeviceConnected(connection.device_id))
+
+    def leave(self, connection: Connection) -> None:
+        """The connection, once entered, is over."""
+        del self._of_device[connection.device_id]
+        self._queued.set()
+        logger.info("%s disconnected: %s", connection.device_id, connection.reason)
+        self.board.post(DeviceDisconnected(connection.device_id, connection.reason))
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = Connection(self, reader, writer)
+        self._open.add(connection)
+        try:
+            await connection.run()
+        finally:
+            self._open.discard(connection)
+
+    async def _expire(self) -> None:
+        """Give messages their final state when their time is up, whether their device is here or not."""
+        while True:
+            self._queued.clear()
+            try:
+                wait_s = await self._settle()
+            except StoreFailed as error:
+                logger.error("%s", error)
+                wait_s = _RECHECK_S
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._queued.wait(), wait_s)
+
+    async def _settle(self) -> float:
+        """Settle what is overdue; returns in how many seconds to look again."""
+        for message in await asyncio.to_thread(self.store.c2d.settle_overdue):
+            logger.info("message %s to %s: %s", message.sequence, message.device_id, message.state)
+            self.board.post(C2dChanged(message))
+        next_s = await asyncio.to_thread(self.store.c2d.next_expiry_s)
+        left_s = _RECHECK_S if next_s is None else next_s - time.time()
+        # what is overdue still is in flight, and waits for its answer or the end of its lock
+        return min(left_s + 0.001, _RECHECK_S) if left_s > 0 else 1.0
+
+
+def is_taken(error: OSError) -> bool:
+    """Whether a port could not be had because someone has it, or this machine lacks the address."""
+    return error.errno in (errno.EADDRINUSE, errno.EADDRNOTAVAIL)

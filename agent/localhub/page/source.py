@@ -1,0 +1,41 @@
+"""What the page needs of the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from ..notices import Subscription
+from ..records import C2dMessage, Device
+from ..store import Store
+
+
+class DeviceStatus(Protocol):
+    """A device and how it is."""
+
+    @property
+    def device(self) -> Device: ...
+
+    @property
+    def connected(self) -> bool: ...
+
+
+class Hub(Protocol):
+    """Thread safety: ``subscribe`` belongs to the event loop, which the page shares; all else may wait
+    for the disk and is called in a thread."""
+
+    store: Store
+
+    def devices(self) -> Sequence[DeviceStatus]:
+        """Every device, by id."""
+        ...
+
+    def subscribe(self, capacity: int = 1000) -> Subscription:
+        """A bounded stream of what happens from now on."""
+        ...
+
+    def send_c2d(
+        self, device_id: str, body: bytes, *, message_id: str | None = None, expires_in_s: float = 3600.0
+    ) -> C2dMessage:
+        """Queue a message for a device. Raises UnknownDevice, InvalidRequest, QueueFull."""
+        ...

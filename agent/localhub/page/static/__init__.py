@@ -1,0 +1,1 @@
+"""The page as the browser gets it: plain files that hold nothing secret."""

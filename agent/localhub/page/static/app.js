@@ -1,0 +1,82 @@
+// Wires the stream to the parts of the page.
+
+import { Stream, token } from "./api.js";
+import { CommandForm, SentCommands } from "./commands.js";
+import { byId, Choice, setText } from "./dom.js";
+import { Log } from "./log.js";
+import { Model } from "./model.js";
+import { Now } from "./now.js";
+import { Plot } from "./plot.js";
+
+const LINK = { connecting: "connecting", live: "live", lost: "connection to the hub lost, trying again", refused: "no access" };
+const NO_TOKEN = "The address of this page lacks its token. Open the address that masthead hub printed, with everything after the #.";
+const WRONG_TOKEN = "The hub does not accept this page's token: it makes a new one at each start. Open the address that masthead hub printed last.";
+
+const model = new Model();
+const now = new Now();
+const plot = new Plot(byId("plot"), byId("readout"));
+const form = new CommandForm();
+const sent = new SentCommands();
+const log = new Log();
+const devices = new Choice(byId("devices"), "device", (id) => { chosen.device = id; chosen.sensor = null; render(true); });
+const sensors = new Choice(byId("sensors"), "sensor", (id) => { chosen.sensor = id; render(true); });
+const chosen = { device: null, sensor: null };
+let queued = false;
+let quiet = true;
+
+function render(quietly) {
+  const listed = model.listed;
+  if (!listed.some((device) => device.id === chosen.device)) {
+    chosen.device = (listed.find((device) => device.connected) ?? listed[0])?.id ?? null;
+    chosen.sensor = null;
+  }
+  byId("devices").hidden = listed.length === 0;
+  byId("no-device").hidden = listed.length > 0;
+  byId("device").hidden = chosen.device === null;
+  devices.show(listed.map(({ id, connected, enabled }) => ({
+    value: id, label: id, note: enabled ? (connected ? "connected" : "not connected") : "disabled",
+    state: connected ? "good" : "idle" })), chosen.device);
+  if (chosen.device === null) return;
+
+  const device = model.device(chosen.device);
+  const names = [...device.sensors.keys()].sort();
+  if (!device.sensors.has(chosen.sensor)) chosen.sensor = names[0] ?? null;
+  byId("sensors").hidden = names.length < 2;
+  sensors.show(names.map((name) => ({ value: name, label: name })), chosen.sensor);
+
+  const points = device.sensors.get(chosen.sensor) ?? [];
+  now.show(chosen.sensor, points.at(-1) ?? null);
+  plot.show(points);
+  form.show(chosen.device, device.actuators);
+  sent.show(chosen.device, device, quietly);
+  log.show(device);
+}
+
+/** Many lines, one drawing. */
+function take(line) {
+  model.take(line);
+  quiet = quiet || line.kind === "snapshot";
+  if (queued) return;
+  queued = true;
+  requestAnimationFrame(() => {
+    queued = false;
+    const quietly = quiet;
+    quiet = false;
+    render(quietly);
+  });
+}
+
+function linkState(state) {
+  byId("link").dataset.state = state;
+  document.body.dataset.link = state;
+  setText(byId("link"), LINK[state]);
+  const notice = byId("notice");
+  notice.hidden = state !== "refused";
+  setText(notice, state === "refused" ? (token() ? WRONG_TOKEN : NO_TOKEN) : "");
+}
+
+const stream = new Stream(take, linkState);
+const start = () => (token() ? stream.start() : linkState("refused"));
+addEventListener("hashchange", start);
+setInterval(() => now.tick(), 1000);
+start();

@@ -1,0 +1,109 @@
+// What the hub has told us, bounded: the last points of each sensor, messages and commands of each device.
+
+const POINTS = 600;
+const MESSAGES = 60;
+const COMMANDS = 30;
+const SENSORS = 16;
+
+const number = (value) => (typeof value === "number" && Number.isFinite(value) ? value : null);
+const text = (value) => (typeof value === "string" && value ? value : null);
+
+function point(item) {
+  const body = item.body;
+  const time = Date.parse(body.time);
+  return {
+    time: Number.isNaN(time) ? item.received : time,
+    received: item.received,
+    intervalMs: (number(body.interval) ?? 60) * 1000,
+    speed: number(body.windSpeed),
+    gust: number(body.windGust),
+    direction: number(body.windDirection),
+    quality: text(body.quality),
+    flags: Array.isArray(body.flags) ? body.flags.map(String) : [],
+    clock: text(body.timeQuality),
+    simulated: item.simulated,
+  };
+}
+
+function keepLast(list, count) {
+  if (list.length > count) list.splice(0, list.length - count);
+}
+
+class Device {
+  sensors = new Map(); // name -> points in order of arrival
+  readings = [];
+  others = [];
+  commands = new Map(); // key -> command
+  outcomes = new Map(); // command id -> item
+  followUps = new Map(); // command id -> item of the latest event
+  actuators = new Set(["beacon"]);
+
+  add(item) {
+    const list = item.type === "reading" ? this.readings : this.others;
+    list.push(item);
+    keepLast(list, MESSAGES);
+    if (item.type === "reading" && item.body) this.#addPoint(item);
+    else this.#addOther(item);
+  }
+
+  #addPoint(item) {
+    const sensor = text(item.body.sensor) ?? "unnamed";
+    if (!this.sensors.has(sensor)) {
+      if (this.sensors.size >= SENSORS) this.sensors.delete(this.sensors.keys().next().value);
+      this.sensors.set(sensor, []);
+    }
+    const points = this.sensors.get(sensor);
+    points.push(point(item));
+    keepLast(points, POINTS);
+  }
+
+  #addOther(item) {
+    const actuator = text(item.body?.actuator);
+    if (actuator && this.actuators.size < 50) this.actuators.add(actuator);
+    const id = text(item.body?.commandId) ?? text(item.correlationId);
+    if (!id) return;
+    if (item.type === "event") this.followUps.set(id, item);
+    if (item.type === "outcome" && (!this.outcomes.has(id) || !item.body.repeat)) this.outcomes.set(id, item);
+    for (const map of [this.followUps, this.outcomes]) {
+      if (map.size > 4 * COMMANDS) map.delete(map.keys().next().value);
+    }
+  }
+
+  setCommand(command) {
+    this.commands.set(command.key, command);
+    const actuator = text(command.body?.actuator);
+    if (actuator && this.actuators.size < 50) this.actuators.add(actuator);
+    if (this.commands.size > COMMANDS) {
+      const oldest = [...this.commands.values()].reduce((a, b) => (a.key <= b.key ? a : b));
+      this.commands.delete(oldest.key);
+    }
+  }
+}
+
+export class Model {
+  #devices = new Map();
+  listed = []; // [{id, connected}]
+
+  /** Takes one line of the stream. */
+  take(line) {
+    if (line.kind === "snapshot") {
+      this.#devices.clear();
+      this.listed = line.devices;
+      line.items.forEach((item) => this.device(item.device).add(item));
+      line.commands.forEach((command) => this.device(command.device).setCommand(command));
+    } else if (line.kind === "devices") {
+      this.listed = line.devices;
+      const known = new Set(this.listed.map((device) => device.id));
+      for (const id of this.#devices.keys()) if (!known.has(id)) this.#devices.delete(id);
+    } else if (line.kind === "item") {
+      this.device(line.item.device).add(line.item);
+    } else if (line.kind === "command") {
+      this.device(line.command.device).setCommand(line.command);
+    }
+  }
+
+  device(id) {
+    if (!this.#devices.has(id)) this.#devices.set(id, new Device());
+    return this.#devices.get(id);
+  }
+}

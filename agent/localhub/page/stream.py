@@ -1,0 +1,78 @@
+"""The push stream: one JSON object a line, first a snapshot, then what happens.
+
+Kinds of lines: ``snapshot`` {devices, items, commands}, ``devices`` {devices} (also every 15 s, as a sign
+of life), ``item`` {item}, ``command`` {command}.
+
+Invariant: nothing that is stored after the snapshot was taken is left out, and nothing is told twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from ..notices import C2dChanged, EventStored, Missed
+from .source import Hub
+from .wire import Deduplicator, Item, command_of, device_of, items_of, newest
+
+BEAT_S = 15.0
+_CAPACITY = 1000
+_EVENTS_PER_DEVICE = 2000
+_EVENTS = 20_000
+_COMMANDS_PER_DEVICE = 30
+
+
+async def lines(hub: Hub, beat_s: float = BEAT_S) -> AsyncIterator[bytes]:
+    """The lines for one reader. Ends when the reader was too slow: it then asks again and gets a snapshot."""
+    subscription = hub.subscribe(_CAPACITY)
+    once = Deduplicator()
+    try:
+        snapshot, last = await asyncio.to_thread(_snapshot, hub, once)
+        yield _line(snapshot)
+        while True:
+            try:
+                notice = await asyncio.wait_for(subscription.get(), beat_s)
+            except TimeoutError:
+                notice = None
+            if isinstance(notice, Missed):
+                return
+            if isinstance(notice, EventStored):
+                event = notice.event
+                if event.sequence > last.get(event.device_id, 0):
+                    for item in once.fresh(items_of(event)):
+                        yield _line({"kind": "item", "item": item})
+            elif isinstance(notice, C2dChanged):
+                yield _line({"kind": "command", "command": command_of(notice.message)})
+            else:
+                yield _line({"kind": "devices", "devices": await asyncio.to_thread(_devices, hub)})
+    finally:
+        subscription.close()
+
+
+def _devices(hub: Hub) -> list[Item]:
+    return [device_of(status.device, status.connected) for status in hub.devices()]
+
+
+def _snapshot(hub: Hub, once: Deduplicator) -> tuple[dict[str, Any], dict[str, int]]:
+    """The first line, and the sequence number of the last event of each device in it."""
+    devices = _devices(hub)
+    limit = min(_EVENTS_PER_DEVICE, _EVENTS // max(1, len(devices)))
+    last: dict[str, int] = {}
+    items: list[Item] = []
+    commands: list[Item] = []
+    for device_id in (str(device["id"]) for device in devices):
+        messages = hub.store.c2d.latest(device_id, _COMMANDS_PER_DEVICE)
+        events = hub.store.events.latest(device_id, limit)
+        items += newest(once.fresh(item for event in events for item in items_of(event)))
+        if events:
+            last[device_id] = events[-1].sequence
+        # the outcomes of older commands are not at hand, and "no outcome" would be wrong
+        since_s = events[0].enqueued_s if len(events) == limit else 0.0
+        commands += [command_of(m) for m in messages if m.enqueued_s >= since_s or m.state == "queued"]
+    return {"kind": "snapshot", "devices": devices, "items": items, "commands": commands}, last
+
+
+def _line(content: dict[str, Any]) -> bytes:
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n"

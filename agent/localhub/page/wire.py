@@ -1,0 +1,144 @@
+"""What the page is told: the hub's records as objects for JSON.
+
+Times are Unix milliseconds, as browsers count.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..records import C2dMessage, Device, Event
+
+Item = dict[str, Any]
+
+READINGS_PER_SENSOR = 300
+OTHERS_PER_DEVICE = 60
+_SENSORS_PER_DEVICE = 16
+_SHOWN_CHARACTERS = 4000
+_SHOWN_PROPERTIES = 32
+_SHOWN_VALUE = 200
+_REMEMBERED_IDS = 20_000
+
+
+def device_of(device: Device, connected: bool) -> Item:
+    """A device as the page lists it."""
+    return {"id": device.device_id, "connected": connected, "enabled": device.enabled}
+
+
+def command_of(message: C2dMessage) -> Item:
+    """A message to a device with what became of it. ``settled``: when it got its final state, else null."""
+    body, text = _shown(message.body)
+    return {
+        "key": message.sequence,
+        "id": message.message_id,
+        "device": message.device_id,
+        "body": body if isinstance(body, dict) else None,
+        "text": text,
+        "sent": _ms(message.enqueued_s),
+        "expires": _ms(message.expires_s),
+        "state": message.state,
+        "settled": None if message.state == "queued" else _ms(message.state_s),
+    }
+
+
+def items_of(event: Event) -> list[Item]:
+    """The objects that a device's message carries, one by one; a body that is no object becomes text."""
+    body, text = _shown(event.body)
+    objects = body if isinstance(body, list) and all(isinstance(o, dict) for o in body) else [body]
+    return [_item(event, o if isinstance(o, dict) else None, text) for o in objects]
+
+
+def _item(event: Event, body: dict[str, Any] | None, text: str) -> Item:
+    if body is not None and len(json.dumps(body)) > _SHOWN_CHARACTERS:
+        body = None
+    return {
+        "sequence": event.sequence,
+        "device": event.device_id,
+        "type": _type(event.properties, body),
+        "received": _ms(event.enqueued_s),
+        "messageId": event.system.get("message-id"),
+        "correlationId": event.system.get("correlation-id"),
+        "simulated": event.properties.get("simulated") == "true",
+        "properties": {
+            name[:_SHOWN_VALUE]: value[:_SHOWN_VALUE]
+            for name, value in list(event.properties.items())[:_SHOWN_PROPERTIES]
+        },
+        "body": body,
+        "text": text if body is None else None,
+    }
+
+
+def _type(properties: Mapping[str, str], body: dict[str, Any] | None) -> str:
+    """As the sender says; a wind speed without a type (the tutorials' programs) is a reading, too."""
+    if body is None:
+        return "other"
+    named = properties.get("type")
+    if named in ("reading", "outcome", "event"):
+        return named
+    return "reading" if named is None and "windSpeed" in body else "other"
+
+
+class Deduplicator:
+    """Knows the objects of a stream by (device, run, sequence): a device may send one twice."""
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[str, str, str], None] = {}
+
+    def fresh(self, items: Iterable[Item]) -> list[Item]:
+        """Those that were not here before; objects without an id always are."""
+        return [item for item in items if self._is_new(item)]
+
+    def _is_new(self, item: Item) -> bool:
+        body = item["body"]
+        if body is None or "run" not in body or "sequence" not in body:
+            return True
+        key = (item["device"], str(body["run"]), str(body["sequence"]))
+        if key in self._seen:
+            return False
+        self._seen[key] = None
+        if len(self._seen) > _REMEMBERED_IDS:
+            del self._seen[next(iter(self._seen))]
+        return True
+
+
+def newest(items: Iterable[Item]) -> list[Item]:
+    """Of one device's items, oldest first, the last ones: so many readings a sensor, so many others."""
+    readings: dict[str, deque[Item]] = {}
+    others: deque[Item] = deque(maxlen=OTHERS_PER_DEVICE)
+    for item in items:
+        if item["type"] != "reading":
+            others.append(item)
+            continue
+        sensor = str(item["body"].get("sensor"))
+        if sensor not in readings and len(readings) >= _SENSORS_PER_DEVICE:
+            del readings[next(iter(readings))]
+        readings.setdefault(sensor, deque(maxlen=READINGS_PER_SENSOR)).append(item)
+    kept = [item for series in (*readings.values(), others) for item in series]
+    return sorted(kept, key=lambda item: int(item["sequence"]))
+
+
+def _shown(body: bytes) -> tuple[Any, str]:
+    text = body.decode("utf-8", "replace")
+    try:
+        content = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+    except (ValueError, RecursionError):
+        content = None
+    short = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}… ({len(body)} bytes)"
+    return content, short
+
+
+def _refuse(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    return value if math.isfinite(value) else _refuse(digits)  # 1e999 would be written as Infinity
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)

@@ -1,0 +1,125 @@
+"""What the hub keeps: devices, events from them (D2C), messages to them (C2D); and what can go wrong.
+
+Times are Unix seconds, UTC; their names end in ``_s``.
+
+    HubError
+    ├── HubUnavailable     "another hub uses /home/ann/.local/share/masthead-hub"  (nothing was started)
+    ├── UnknownDevice      "no device 'mast-7'"                                    (create it first)
+    ├── DeviceExists       "device 'mast-1' exists"
+    ├── InvalidRequest     "body and properties are 70000 bytes, at most 65536"    (a person must act)
+    ├── QueueFull          "50 messages wait for 'mast-1'"                         (try again later)
+    └── StoreFailed        "the store failed: disk I/O error"                      (nothing was changed)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+C2dState = Literal["queued", "delivered", "expired", "dead-lettered"]
+"""queued: waiting, or sent and not yet acknowledged; the other three are final. delivered: the device's
+PUBACK has come; expired: its time ran out first; dead-lettered: sent ten times and never acknowledged."""
+
+Ack = Literal["none", "positive", "negative", "full"]
+"""Which feedback the sender wants, as Azure spells it."""
+
+_DEVICE_ID = re.compile(r"[A-Za-z0-9\-:.+%_#*?!(),=@$']{1,128}\Z")
+
+
+class HubError(Exception):
+    """Anything the hub refuses, as one line for a person."""
+
+
+class HubUnavailable(HubError):
+    """The hub cannot run with what it was given."""
+
+
+class UnknownDevice(HubError):
+    """There is no such device."""
+
+
+class DeviceExists(HubError):
+    """There is such a device already."""
+
+
+class InvalidRequest(HubError):
+    """The request breaks a rule of IoT Hub, however often it is made."""
+
+
+class QueueFull(HubError):
+    """As many messages wait for the device as a hub keeps."""
+
+
+class StoreFailed(HubError):
+    """The disk did not do what was asked of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """An identity. Keys are base64 of 32 bytes; ``generation_id`` tells two devices of one id apart."""
+
+    device_id: str
+    primary_key: str
+    secondary_key: str
+    enabled: bool
+    generation_id: str
+    created_s: float
+    last_activity_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A device's message that is not stored yet.
+
+    ``system``: system properties by their AMQP names (``message-id``, ``content-type``, …);
+    ``properties``: the sender's own.
+    """
+
+    device_id: str
+    system: Mapping[str, str]
+    properties: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A stored message from a device. ``sequence`` rises over all devices and never repeats."""
+
+    sequence: int
+    device_id: str
+    enqueued_s: float
+    system: Mapping[str, str]
+    properties: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class C2dMessage:
+    """A message to a device. ``delivery_count``: how often sent; ``state_s``: since when it has its state."""
+
+    sequence: int
+    device_id: str
+    message_id: str | None
+    correlation_id: str | None
+    properties: Mapping[str, str]
+    body: bytes
+    ack: Ack
+    enqueued_s: float
+    expires_s: float
+    delivery_count: int
+    state: C2dState
+    state_s: float
+
+
+def check_device_id(device_id: str) -> str:
+    """``device_id`` if Azure would take it. Raises InvalidRequest.
+
+    Rules: https://learn.microsoft.com/azure/iot-hub/iot-hub-devguide-identity-registry
+    """
+    if not _DEVICE_ID.match(device_id):
+        raise InvalidRequest(
+            f"device id {device_id!r}: expected 1 to 128 of A-Z a-z 0-9 - : . + % _ # * ? ! ( ) , = @ $ '"
+        )
+    return device_id

@@ -1,0 +1,88 @@
+"""What leaves the agent: entries before they are stored, rows once they are, messages as they travel.
+
+The wire format is one JSON object a row: a head (deviceId, sensor, run, sequence, time, timeQuality) and
+the row's own body. ``time`` is computed when the message is built, because the clock may have been
+corrected since the row was stored.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from .timekeeping import BootClock
+
+SCHEMA = "1"
+Kind = Literal["reading", "outcome", "event"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Something to be stored and sent.
+
+    ``boot_time_s``: when it happened, CLOCK_BOOTTIME seconds of this boot. ``body``: the fields after the
+    head. ``key``: an entry whose key is stored already is the same entry and is not stored again.
+    ``urgent``: leaves before what waits.
+    """
+
+    kind: Kind
+    boot_time_s: float
+    body: Mapping[str, Any]
+    simulated: bool = False
+    calibration: str | None = None
+    correlation_id: str | None = None
+    key: str | None = None
+    urgent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A stored entry, with the boot and the run of the process that made it."""
+
+    sequence: int
+    run: str
+    boot_id: str
+    entry: Entry
+
+    @property
+    def object_id(self) -> str:
+        """Unique over everything a device ever sends; consumers drop duplicates by it."""
+        return f"{self.run}-{self.sequence}"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A device-to-cloud message: UTF-8 JSON and its properties."""
+
+    body: bytes
+    message_id: str
+    correlation_id: str | None = None
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+
+def build_message(row: Row, device_id: str, boot_clock: BootClock, properties: Mapping[str, str]) -> Message:
+    """``row`` as it goes over the wire. ``properties`` are the user's; the agent's own names win."""
+    entry = row.entry
+    body = dict(entry.body)
+    head: dict[str, Any] = {"deviceId": device_id}
+    if "sensor" in body:
+        head["sensor"] = body.pop("sensor")
+    head |= {
+        "run": row.run,
+        "sequence": row.sequence,
+        "time": boot_clock.time_text(entry.boot_time_s),
+        "timeQuality": boot_clock.quality,
+    }
+    own = {"schema": SCHEMA, "type": entry.kind}
+    if entry.simulated:
+        own["simulated"] = "true"
+    if entry.calibration:
+        own["calibration"] = entry.calibration
+    return Message(
+        body=json.dumps(head | body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode(),
+        message_id=row.object_id,
+        correlation_id=entry.correlation_id,
+        properties={**properties, **own},
+    )

@@ -1,0 +1,200 @@
+"""The sampler: one measuring point, sampled at a steady rate, reported at a steady interval.
+
+Each sensor has its own, on its own thread, so that a stuck bus holds up nobody else's wind. A fault is a
+missing sample with its cause, never a number, and never the end of the sampler.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hw.anemometer import Anemometer, WindSample
+from hw.errors import DeviceMisconfigured, HardwareError
+
+from .reading import Entry
+from .wind.quality import QualityControl
+from .wind.statistics import WindReport, WindStatistics
+
+log = logging.getLogger(__name__)
+
+_LOST_AFTER_S = 5.0  # shorter gaps are in the flags, and no event
+_REOPEN_S = 5.0
+_EPSILON_S = 1e-6  # schedules are multiples, compared with sums
+
+
+@dataclass(frozen=True, slots=True)
+class SensorStatus:
+    """A sensor as of its last sample. ``sampled``, ``reported``: counts since the start."""
+
+    sample: WindSample | None = None
+    sampled: int = 0
+    reported: int = 0
+    lost_since_boot_s: float | None = None
+
+
+class Sampler:
+    """Thread safety: ``step`` and ``close`` on one thread at a time; ``status`` from any."""
+
+    step_bound_s = 2.0
+
+    def __init__(
+        self,
+        sensor_id: str,
+        open_sensor: Callable[[], Anemometer],
+        *,
+        rate_hz: float,
+        report_interval_s: float,
+        put: Callable[[Entry], None],
+        height_m: float | None = None,
+        max_speed_mps: float | None = None,
+        on_sample: Callable[[str, WindSample], None] = lambda sensor, sample: None,
+    ) -> None:
+        """``open_sensor`` may raise HardwareError: it is asked again until the sensor is there.
+
+        ``on_sample`` is told every sample after the range check, on the sampler's thread.
+        """
+        self.name = f"sampler-{sensor_id}"
+        self.sensor_id = sensor_id
+        self._open_sensor = open_sensor
+        self._period_s = 1.0 / rate_hz
+        self._interval_s = report_interval_s
+        self._put = put
+        self._height_m = height_m
+        self._max_speed_mps = max_speed_mps
+        self._on_sample = on_sample
+        self._statistics = WindStatistics(rate_hz)
+        self._quality = self._new_quality(True)
+        self._sensor: Anemometer | None = None
+        self.simulated = False
+        self._calibration: str | None = None
+        self._reopen_at = -math.inf
+        self._fault: str | None = None
+        self._bad_since: float | None = None
+        self._began: float | None = None  # the schedule's origin
+        self._report_began = 0.0
+        self._sampled = self._reported = 0
+        self._lost_since: float | None = None
+        self.status = SensorStatus()
+
+    def open(self, now: float) -> None:
+        """Open the sensor before the first step, if it is there already.
+
+        Raises DeviceMisconfigured: that is for a person to mend, and not for ``step`` to try again.
+        """
+        try:
+            self._opened(now)
+        except DeviceMisconfigured:
+            raise
+        except HardwareError as error:
+            self._fault = str(error)
+
+    def step(self, now: float) -> float:
+        """Take the sample that is due, close the report that is due; return when the next is."""
+        if self._began is None:
+            self._began = self._report_began = now
+        boundary = self._boundary(now)
+        if boundary - self._report_began > _EPSILON_S:
+            self._report(boundary)
+        sample = self._quality.screen(self._sample(now))
+        self._statistics.add(sample)
+        self._sampled += 1
+        self._watch(sample)
+        self._on_sample(self.sensor_id, sample)
+        self.status = SensorStatus(sample, self._sampled, self._reported, self._lost_since)
+        periods = math.floor((now - self._began + _EPSILON_S) / self._period_s) + 1
+        return self._began + periods * self._period_s
+
+    def close(self) -> None:
+        """Let go of the sensor."""
+        if self._sensor is not None:
+            self._sensor.close()
+            self._sensor = None
+
+    def _new_quality(self, has_direction: bool) -> QualityControl:
+        if self._max_speed_mps is None:
+            return QualityControl(has_direction)
+        return QualityControl(has_direction, self._max_speed_mps)
+
+    def _boundary(self, now: float) -> float:
+        """The last scheduled end of a report at or before ``now``."""
+        assert self._began is not None  # noqa: S101  (set by step)
+        return self._began + math.floor((now - self._began + _EPSILON_S) / self._interval_s) * self._interval_s
+
+    def _sample(self, now: float) -> WindSample:
+        try:
+            return self._opened(now).read(now)
+        except HardwareError as error:
+            return WindSample(now, None, fault=str(error))
+
+    def _opened(self, now: float) -> Anemometer:
+        if self._sensor is None:
+            if now < self._reopen_at:
+                raise HardwareError(self._fault or "not open yet")
+            self._reopen_at = now + _REOPEN_S
+            self._sensor = self._open_sensor()
+            self.simulated = self._sensor.simulated
+            self._calibration = self._sensor.calibration
+            self._quality = self._new_quality(self._sensor.has_direction)
+        return self._sensor
+
+    def _watch(self, sample: WindSample) -> None:
+        """Say once that a sensor is lost, and once that it is back."""
+        now = sample.time_s
+        if sample.speed_mps is not None:
+            if self._lost_since is not None:
+                log.info("sensor %s is back after %.0f s", self.sensor_id, now - self._lost_since)
+                self._event(now, "sensor-back", lostSeconds=round(now - self._lost_since, 1))
+            self._bad_since = self._lost_since = self._fault = None
+            return
+        self._fault = sample.fault or "no value"
+        if self._bad_since is None:
+            self._bad_since = now
+        if self._lost_since is None and now - self._bad_since >= _LOST_AFTER_S:
+            self._lost_since = self._bad_since
+            log.warning("sensor %s is lost: %s", self.sensor_id, self._fault)
+            self._event(now, "sensor-lost", reason=self._fault)
+
+    def _event(self, now: float, event: str, **details: object) -> None:
+        body = {"sensor": self.sensor_id, "event": event, **details}
+        self._put(Entry("event", now, body, simulated=self.simulated, urgent=True))
+
+    def _report(self, end: float) -> None:
+        interval_s = end - self._report_began
+        self._report_began = end
+        report = self._statistics.close(interval_s)
+        quality, flags = self._quality.assess(report)
+        body = {
+            "sensor": self.sensor_id,
+            "interval": _number(interval_s, 3),
+            **({} if self._height_m is None else {"height": _number(self._height_m, 2)}),
+            **_figures(report),
+            "quality": quality,
+            "flags": list(flags),
+        }
+        self._reported += 1
+        self._put(Entry("reading", end, body, simulated=self.simulated, calibration=self._calibration))
+
+
+def _figures(report: WindReport) -> dict[str, float | None]:
+    """The report's values under their names on the wire: m/s to 0.01, degrees to 0.1."""
+    return {
+        "windSpeed": _rounded(report.speed_mps, 2),
+        "windGust": _rounded(report.gust_mps, 2),
+        "windLull": _rounded(report.lull_mps, 2),
+        "windSpeedStdDev": _rounded(report.speed_std_mps, 2),
+        "windDirection": None if report.direction_deg is None else round(report.direction_deg, 1) % 360.0,
+        "windVectorSpeed": _rounded(report.vector_speed_mps, 2),
+    }
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
+
+
+def _number(value: float, digits: int) -> float | int:
+    """A whole number without its ".0"."""
+    rounded = round(value, digits)
+    return int(rounded) if rounded == int(rounded) else rounded

@@ -1,0 +1,62 @@
+"""The state directory and its lock: one owner of the readings, the journal and the hardware."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+
+_LOCK = "lock"
+
+
+class StateError(Exception):
+    """The state directory cannot be used. The text says what to do."""
+
+
+class StateLock:
+    """Held for as long as the process uses the state directory; the kernel lets go of it with the process."""
+
+    def __init__(self, directory: Path) -> None:
+        """Create ``directory`` if missing and take its lock. Raises StateError."""
+        self._fd = -1
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._fd = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StateError(
+                f"{directory}: the state directory cannot be used: {error.strerror}; "
+                "set device.state_directory to one that this user may write"
+            ) from error
+        if not _lock(self._fd):
+            holder = os.pread(self._fd, 32, 0).decode(errors="replace").strip()
+            self.release()
+            raise StateError(f"{directory} is in use by another masthead" + (f" (process {holder})" if holder else ""))
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, str(os.getpid()).encode(), 0)
+
+    def release(self) -> None:
+        """May be called twice."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> StateLock:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+def _lock(fd: int) -> bool:
+    """Take the lock without waiting; True if we have it, or where the platform has no such locks."""
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,170 @@
+"""What the agent says of itself: one snapshot for the socket, and its text for a person. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hw.clock import Clock
+
+from . import __version__
+from .commands.executor import Executor
+from .commands.guard import Guard
+from .sampler import Sampler
+from .timekeeping import Timekeeper
+from .uplink import Uplink
+from .writer import OutboxWriter
+
+
+def snapshot(
+    *,
+    clock: Clock,
+    started_boot_s: float,
+    device_id: str | None,
+    host: str | None,
+    run: str,
+    timekeeper: Timekeeper,
+    samplers: list[Sampler],
+    writer: OutboxWriter,
+    uplink: Uplink | None,
+    executor: Executor,
+    guard: Guard,
+    no_credential: str | None,
+) -> dict[str, Any]:
+    """The agent now, as JSON: times are UTC texts, durations seconds."""
+    now = clock.monotonic()
+    wall = timekeeper.read()
+    outbox = writer.status
+    link = uplink.status if uplink is not None else None
+    oldest = outbox.stats.oldest_unsent
+    received = executor.last_received_boot_s
+    busy = link is not None and (link.in_flight > 0 or (link.state == "up" and outbox.backlog > 0))
+    return {
+        "version": __version__,
+        "deviceId": device_id,
+        "hub": host,
+        "run": run,
+        "uptime": round(now - started_boot_s, 1),
+        "time": wall.time_text(now),
+        "timeQuality": wall.quality,
+        "link": {
+            "state": link.state if link else "off",
+            "since": wall.time_text(link.since_boot_s) if link else None,
+            "attempts": link.attempts if link else 0,
+            "retryIn": max(0.0, round(link.retry_at_boot_s - now, 1)) if link and link.retry_at_boot_s else None,
+            "lastError": link.last_error if link else no_credential,
+        },
+        "sendStatus": "busy" if busy else "idle",
+        "outbox": {
+            "stored": outbox.stored,
+            "confirmed": outbox.confirmed,
+            "backlog": outbox.backlog,
+            "inFlight": link.in_flight if link else 0,
+            "oldestUnsent": writer.boot_clock(oldest[0]).time_text(oldest[1]) if oldest else None,
+            "inMemory": outbox.in_memory,
+            "dropped": outbox.dropped,
+            "keptSent": outbox.stats.sent,
+            "nextSequence": outbox.stats.next_sequence,
+            "usedBytes": outbox.stats.used_bytes,
+            "maxBytes": outbox.stats.max_bytes,
+            "degraded": outbox.degraded,
+        },
+        "messagesReceived": executor.received,
+        "lastMessageReceived": wall.time_text(received) if received is not None else None,
+        "sensors": {s.sensor_id: _sensor(s, wall.time_text) for s in samplers},
+        "actuators": {
+            name: {
+                "value": a.value,
+                "safe": a.safe,
+                "since": wall.time_text(a.since_boot_s),
+                "why": a.why,
+                "secondsLeft": None if a.until_boot_s is None else max(0.0, round(a.until_boot_s - now, 1)),
+                "fault": a.fault,
+                "simulated": a.simulated,
+            }
+            for name, a in guard.status.items()
+        },
+    }
+
+
+def _sensor(sampler: Sampler, time_text: Any) -> dict[str, Any]:
+    status = sampler.status
+    sample = status.sample
+    return {
+        "time": time_text(sample.time_s) if sample else None,
+        "windSpeed": None if sample is None or sample.speed_mps is None else round(sample.speed_mps, 2),
+        "windDirection": None if sample is None or sample.direction_deg is None else round(sample.direction_deg, 1),
+        "fault": sample.fault if sample else None,
+        "raw": dict(sample.raw) if sample else {},
+        "simulated": sampler.simulated,
+        "sampled": status.sampled,
+        "reported": status.reported,
+        "lostSince": None if status.lost_since_boot_s is None else time_text(status.lost_since_boot_s),
+    }
+
+
+def describe(status: Mapping[str, Any]) -> str:
+    """The snapshot in a dozen lines for a terminal."""
+    link, outbox = status["link"], status["outbox"]
+    lines = [
+        f"masthead {status['version']}  run {status['run']}  up {duration(status['uptime'])}",
+        f"device    {status['deviceId'] or 'none'} at {status['hub'] or 'no hub'}",
+        f"clock     {status['time']} ({status['timeQuality']})",
+        f"link      {_link(link)}",
+        f"sending   {status['sendStatus']}, {outbox['backlog']} waiting"
+        + (f" since {outbox['oldestUnsent']}" if outbox["oldestUnsent"] else "")
+        + f", {outbox['inFlight']} in flight",
+        f"outbox    {outbox['stored']} stored and {outbox['confirmed']} confirmed in this run,"
+        f" {_megabytes(outbox['usedBytes'])} of {_megabytes(outbox['maxBytes'])}"
+        + (f", {outbox['dropped']} dropped" if outbox["dropped"] else "")
+        + (f"  IN MEMORY ONLY: {outbox['degraded']}" if outbox["degraded"] else ""),
+        f"received  {status['messagesReceived']} messages"
+        + (f", the last at {status['lastMessageReceived']}" if status["lastMessageReceived"] else ""),
+    ]
+    for name, sensor in status["sensors"].items():
+        lines.append(f"sensor    {name}: {_wind(sensor)}{'  (simulated)' if sensor['simulated'] else ''}")
+    for name, actuator in status["actuators"].items():
+        left = "" if actuator["secondsLeft"] is None else f", {actuator['secondsLeft']:.0f} s left"
+        state = f"FAULT: {actuator['fault']}" if actuator["fault"] else value_text(actuator["value"])
+        lines.append(
+            f"actuator  {name}: {state} since {actuator['since']} ({actuator['why']}{left})"
+            + ("  (simulated)" if actuator["simulated"] else "")
+        )
+    return "\n".join(lines)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    minutes, hours, days = int(seconds // 60), int(seconds // 3600), int(seconds // 86400)
+    if days:
+        return f"{days} d {hours % 24} h"
+    if hours:
+        return f"{hours} h {minutes % 60} min"
+    return f"{minutes} min {int(seconds) % 60} s" if minutes else f"{seconds:.0f} s"
+
+
+def value_text(value: object) -> str:
+    """An actuator's value for a person."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "unknown" if value is None else f"{value:g}"
+
+
+def _link(link: Mapping[str, Any]) -> str:
+    text = f"{link['state']} since {link['since']}" if link["since"] else str(link["state"])
+    if link["attempts"]:
+        text += f", attempt {link['attempts']}"
+    if link["retryIn"] is not None:
+        text += f", next in {link['retryIn']:.0f} s"
+    return text + (f": {link['lastError']}" if link["lastError"] else "")
+
+
+def _wind(sensor: Mapping[str, Any]) -> str:
+    if sensor["windSpeed"] is None:
+        return f"no value: {sensor['fault']}" if sensor["fault"] else "no sample yet"
+    direction = "" if sensor["windDirection"] is None else f" from {sensor['windDirection']:.0f}°"
+    return f"{sensor['windSpeed']:.1f} m/s{direction}"
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:.1f} MB"

@@ -1,0 +1,1 @@
+"""Pins, buses and physics. Imports nothing of the agent."""

@@ -1,0 +1,33 @@
+"""What an actuator is to the rest of the program."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+Value = bool | float
+"""A relay's state, or a level within the actuator's range."""
+
+
+class Actuator(Protocol):
+    """Something at the mast that can be driven, with a state in which it does no harm.
+
+    Thread safety: one thread, the guard's.
+    """
+
+    simulated: bool
+    """True if no hardware moves."""
+
+    safe: Value
+    """The value that does no harm."""
+
+    def check(self, value: object) -> Value:
+        """``value`` as this actuator takes it. Raises ValueError that says what would be accepted."""
+        ...
+
+    def drive(self, value: Value) -> None:
+        """Take this value now and hold it. Raises HardwareError if that cannot be done."""
+        ...
+
+    def close(self) -> None:
+        """Drive the safe value, then let go of the pin. May be called twice."""
+        ...

@@ -1,0 +1,135 @@
+"""Every actuator keeps hw.actuator.Actuator's contract. A new driver adds its rigs to RIGS."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from hw.actuator import Actuator, Value
+from hw.errors import HardwareError
+from hw.registry import ACTUATORS, load
+from hw.settings import parse
+from tests.clock import FakeClock
+
+
+@dataclass(frozen=True)
+class Rig:
+    """A driver on the bench, wired to something that tells what it does.
+
+    ``takes`` and ``refuses``: values for ``check``; ``accepted``: words of the refusal;
+    ``output``: what the actuator's pin, or whatever it drives, is at now.
+    """
+
+    driver: str
+    settings: Mapping[str, Any]
+    takes: tuple[Value, ...]
+    refuses: tuple[object, ...]
+    accepted: str
+    output: Callable[[Any], Value]
+
+
+NEVER: tuple[object, ...] = (None, "", "on", "1", math.nan, math.inf, -math.inf, [], {}, 10**400)
+
+RIGS = {
+    "simulated switch": Rig(
+        "simulated", {}, (True, False), (*NEVER, 0, 1, 0.0, 1.0), "true or false", lambda a: a.value
+    ),
+    "simulated switch, safe when on": Rig(
+        "simulated", {"safe": True}, (True, False), (*NEVER, 0, 1), "true or false", lambda a: a.value
+    ),
+    "simulated level": Rig(
+        "simulated",
+        {"safe": 20, "minimum": -10, "maximum": 90.5},
+        (-10, 0, 20.0, 90.5),
+        (*NEVER, True, False, -10.1, 91),
+        "a number from -10 to 90.5",
+        lambda a: a.value,
+    ),
+}
+
+Bench = tuple[Actuator, Rig]
+
+
+@pytest.fixture(params=sorted(RIGS))
+def bench(request: pytest.FixtureRequest) -> Bench:
+    rig = RIGS[request.param]
+    driver = load(ACTUATORS, rig.driver)
+    settings, errors = parse(driver.Settings, rig.settings)
+    assert errors == []
+    return driver.open(settings, FakeClock()), rig
+
+
+def test_every_driver_has_a_rig() -> None:
+    """No driver is registered without being held to the contract."""
+    assert {rig.driver for rig in RIGS.values()} == set(ACTUATORS)
+
+
+@pytest.mark.parametrize("name", sorted(ACTUATORS))
+def test_a_driver_documents_itself_and_its_settings(name: str) -> None:
+    """A driver has a docstring, and a frozen dataclass of settings with a line on each."""
+    driver = load(ACTUATORS, name)
+    assert driver.__doc__
+    assert driver.Settings.__dataclass_params__.frozen
+    assert all(field.metadata["doc"] for field in dataclasses.fields(driver.Settings))
+
+
+def test_the_safe_value_is_one_it_takes(bench: Bench) -> None:
+    """The safe value passes the actuator's own check."""
+    actuator, _ = bench
+    assert actuator.check(actuator.safe) == actuator.safe
+    assert isinstance(actuator.simulated, bool)
+
+
+def test_an_actuator_opens_in_its_safe_state(bench: Bench) -> None:
+    """Nothing moves by opening."""
+    actuator, rig = bench
+    assert rig.output(actuator) == actuator.safe
+
+
+def test_what_check_takes_is_driven(bench: Bench) -> None:
+    """Each accepted value reaches the output and stays there."""
+    actuator, rig = bench
+    for value in rig.takes:
+        actuator.drive(actuator.check(value))
+        assert rig.output(actuator) == value
+
+
+def test_what_check_refuses_is_named_with_what_it_would_take(bench: Bench) -> None:
+    """Wrong types, a bool for a number, NaN and values out of range raise ValueError and move nothing."""
+    actuator, rig = bench
+    for value in rig.refuses:
+        with pytest.raises(ValueError, match=rig.accepted):
+            actuator.check(value)
+    assert rig.output(actuator) == actuator.safe
+
+
+def test_check_keeps_the_type(bench: Bench) -> None:
+    """A switch's value is a bool, a level's a float, whatever JSON spelt it as."""
+    actuator, rig = bench
+    kind = bool if isinstance(actuator.safe, bool) else float
+    assert all(type(actuator.check(value)) is kind for value in rig.takes)
+
+
+def test_close_drives_the_safe_value(bench: Bench) -> None:
+    """After close, and after closing again, the output is safe."""
+    actuator, rig = bench
+    for value in rig.takes:
+        actuator.drive(actuator.check(value))
+    actuator.close()
+    assert rig.output(actuator) == actuator.safe
+    actuator.close()
+    assert rig.output(actuator) == actuator.safe
+
+
+def test_a_closed_actuator_cannot_be_driven(bench: Bench) -> None:
+    """Driving after close raises HardwareError, and the output stays safe."""
+    actuator, rig = bench
+    actuator.close()
+    with pytest.raises(HardwareError, match="closed"):
+        actuator.drive(rig.takes[0])
+    assert rig.output(actuator) == actuator.safe

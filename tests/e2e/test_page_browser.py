@@ -1,0 +1,435 @@
+"""The local hub's page in headless Chromium, with the real hub and, as the device, the real SDK over TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import os
+import shutil
+import threading
+import uuid
+from collections.abc import Callable, Coroutine, Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.localhub.hub import LocalHub
+from agent.localhub.page import PageServer, start_page
+from agent.localhub.records import Arrival
+from agent.localhub.store import Store
+from hw.clock import SystemClock
+
+pytest.importorskip("selenium")
+azure_device = pytest.importorskip("azure.iot.device")
+
+from selenium import webdriver  # noqa: E402  (after importorskip)
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
+
+# the SDK names its TLS version in a way that the ssl module no longer likes
+pytestmark = pytest.mark.filterwarnings("ignore:ssl.PROTOCOL_TLSv1_2:DeprecationWarning")
+
+CHROMIUM = shutil.which("chromium")
+CHROMEDRIVER = shutil.which("chromedriver")
+WAIT_S = 30
+
+if CHROMIUM is None or CHROMEDRIVER is None:
+    if os.environ.get("CI") == "true":
+        raise RuntimeError("the page's tests need chromium and chromedriver")
+    pytest.skip("no chromium", allow_module_level=True)
+
+
+def reading(sequence: int, time_s: float, sensor: str = "top", **changes: Any) -> dict[str, Any]:
+    """A reading as masthead sends it."""
+    speed = 7.0 + 2.2 * math.sin(sequence / 17) + 0.8 * math.sin(sequence / 3.1)
+    body = {
+        "deviceId": "mast-1",
+        "sensor": sensor,
+        "run": "9f3c01ab",
+        "sequence": sequence,
+        "time": datetime.fromtimestamp(time_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "timeQuality": "synchronised",
+        "interval": 1,
+        "windSpeed": round(speed, 2),
+        "windGust": round(speed + 1.4 + 0.7 * math.sin(sequence / 5), 2),
+        "windLull": round(speed - 1.5, 2),
+        "windSpeedStdDev": 0.9,
+        "windDirection": round((352 + 22 * math.sin(sequence / 29) + 6 * math.sin(sequence / 2.3)) % 360, 1),
+        "windVectorSpeed": round(speed - 0.1, 2),
+        "quality": "good",
+        "flags": [],
+    }
+    return body | changes
+
+
+class Site:
+    """A hub with its page on an event loop of its own thread."""
+
+    def __init__(self, directory: Path) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="site")
+        self._thread.start()
+        self.hub = LocalHub(directory)
+        self.run(self.hub.start())
+        self.page: PageServer = self.run(start_page(self.hub, 0))
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(WAIT_S)
+
+    def restart_page(self) -> None:
+        port = int(self.page.address.rsplit(":", 1)[1].strip("/"))
+        self.run(self.page.stop())
+        self.page = self.run(start_page(self.hub, port))
+
+    def close(self) -> None:
+        self.run(self.page.stop())
+        self.run(self.hub.stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+class Device:
+    """mast-1 by the real SDK. Keeps the commands it gets; answers when it is told to."""
+
+    def __init__(self, hub: LocalHub) -> None:
+        self._client = azure_device.IoTHubDeviceClient.create_from_connection_string(
+            hub.device_connection_string("mast-1"), server_verification_cert=hub.ca_file.read_text()
+        )
+        self._sequence = 5000
+        self._arrived = threading.Semaphore(0)
+        self._commands: list[Any] = []
+        self._client.connect()
+        self._client.on_message_received = self._receive
+
+    def _receive(self, message: Any) -> None:
+        self._commands.append(message)
+        self._arrived.release()
+
+    def next_command(self) -> Any:
+        assert self._arrived.acquire(timeout=WAIT_S)
+        return self._commands.pop(0)
+
+    def send(self, body: dict[str, Any], kind: str = "reading", correlation_id: str | None = None) -> None:
+        message = azure_device.Message(json.dumps(body), content_type="application/json", content_encoding="utf-8")
+        message.message_id = f"{body.get('run')}-{body.get('sequence')}"
+        message.correlation_id = correlation_id
+        message.custom_properties = {"schema": "1", "type": kind, "simulated": "true"}
+        self._client.send_message(message)
+
+    def read(self, **changes: Any) -> dict[str, Any]:
+        self._sequence += 1
+        body = reading(self._sequence, SystemClock().wall(), **changes)
+        self.send(body)
+        return body
+
+    def answer(self, command: Any, status: str, reason: str | None = None) -> None:
+        self._sequence += 1
+        asked = json.loads(command.data)
+        self.send(
+            {
+                "deviceId": "mast-1",
+                "run": "9f3c01ab",
+                "sequence": self._sequence,
+                "time": "2026-11-20T17:34:00.000Z",
+                "commandId": command.message_id,
+                "command": "set",
+                "actuator": asked["actuator"],
+                "status": status,
+                "reason": reason,
+                "value": asked["value"],
+            },
+            "outcome",
+            command.message_id,
+        )
+
+    def close(self) -> None:
+        self._client.shutdown()
+
+
+class Browser:
+    """Chromium with a page open, and what a test wants to know of it."""
+
+    def __init__(self, profile: Path) -> None:
+        options = webdriver.ChromeOptions()
+        options.binary_location = CHROMIUM or ""
+        for flag in (
+            "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
+            "--disable-background-networking --disable-component-update --window-size=1280,1000"
+        ).split():
+            options.add_argument(flag)
+        options.add_argument(f"--user-data-dir={profile}")
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        service = webdriver.ChromeService(executable_path=CHROMEDRIVER)
+        self.driver = webdriver.Chrome(options=options, service=service)
+        self.driver.set_script_timeout(WAIT_S)
+
+    def open(self, url: str) -> None:
+        self.driver.get("about:blank")
+        self.driver.get(url)
+
+    def text(self, selector: str) -> str:
+        found = self.driver.find_elements(By.CSS_SELECTOR, selector)
+        return " ".join(str(element.text) for element in found)
+
+    def wait(self, what: Callable[[], Any]) -> Any:
+        return WebDriverWait(self.driver, WAIT_S, poll_frequency=0.1).until(lambda _: what())
+
+    def wait_text(self, selector: str, part: str) -> None:
+        try:
+            self.wait(lambda: part in self.text(selector))
+        except Exception as error:
+            raise AssertionError(f"{selector} says {self.text(selector)!r}, not {part!r}") from error
+
+    def press(self, *keys: str) -> None:
+        webdriver.ActionChains(self.driver).send_keys(*keys).perform()
+
+    def focused(self) -> str:
+        return str(self.driver.execute_script("return document.activeElement.id || document.activeElement.value"))
+
+    def width(self, pixels: int, height: int = 800, scale: int = 2) -> None:
+        self.driver.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": pixels, "height": height, "deviceScaleFactor": scale, "mobile": pixels < 600},
+        )
+
+    def scheme(self, name: str) -> None:
+        features = [{"name": "prefers-color-scheme", "value": name}]
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+    def complaints(self) -> list[str]:
+        """Errors and warnings of the console: scripts' own, failed requests, violations of the policy."""
+        entries = self.driver.get_log("browser")  # type: ignore[no-untyped-call, unused-ignore]
+        return [entry["message"] for entry in entries if entry["level"] in ("SEVERE", "WARNING")]
+
+    def close(self) -> None:
+        self.driver.quit()
+
+
+def record_history(directory: Path, count: int) -> None:
+    """Readings of two sensors as they came over the last ``count`` seconds, with a gap and an outage."""
+    now_s = SystemClock().wall()
+    at_s = now_s - count
+    store = Store(directory, lambda: at_s)
+    store.registry.ensure("mast-1")
+    store.registry.ensure("mast-2")
+    arrivals = []
+    for i in range(count):
+        lost = {"windSpeed": None, "windGust": None, "windDirection": None, "quality": "missing"}
+        changes: dict[str, Any] = lost | {"flags": ["no-answer"]} if 0.4 < i / count < 0.45 else {}
+        if 0.7 < i / count < 0.76:
+            continue
+        for sensor, number in (("top", 2 * i), ("boom", 2 * i + 1)):
+            body = reading(number, at_s + i, sensor, **changes)
+            arrivals.append(
+                Arrival("mast-1", {}, {"type": "reading", "simulated": "true"}, json.dumps(body).encode())
+            )
+    store.events.append(arrivals)
+    store.close()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    record_history(tmp_path / "hub", 200)
+    site = Site(tmp_path / "hub")
+    yield site
+    site.close()
+
+
+@pytest.fixture
+def device(site: Site) -> Iterator[Device]:
+    device = Device(site.hub)
+    yield device
+    device.close()
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    browser = Browser(tmp_path_factory.mktemp("chromium"))
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def browser(chromium: Browser) -> Iterator[Browser]:
+    chromium.complaints()
+    yield chromium
+    chromium.open("about:blank")
+    chromium.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_readings_appear_without_a_reload(site: Site, device: Device, browser: Browser) -> None:
+    """A page that is open shows each reading as it is stored, with its history before it."""
+    browser.open(site.page.url)
+    browser.wait_text("#link", "live")
+    browser.wait_text("#devices", "mast-1 connected")
+    browser.wait_text("#devices", "mast-2 not connected")
+    browser.driver.find_element(By.CSS_SELECTOR, "#sensors input[value=top]").click()
+    browser.driver.execute_script("window.sameDocument = true")
+    line = "return document.querySelector('.line.speed').getAttribute('d')"
+    before = browser.wait(lambda: browser.driver.execute_script(line))
+    assert before.count("M") == 3  # the null readings and the missing ones are two gaps
+
+    device.read(windSpeed=11.3, windGust=14.8, windDirection=231.4)
+    browser.wait_text("#speed", "11.3")
+    assert browser.text("#gust") == "14.8"
+    assert browser.text("#direction") == "231° SW"
+    assert browser.text("#simulated") == "simulated"
+    browser.wait(lambda: browser.driver.execute_script(line) != before)
+
+    device.read(windSpeed=None, windGust=None, windDirection=None, quality="missing", flags=["no-answer"])
+    browser.wait_text("#quality", "missing · no-answer")
+    assert browser.text("#speed") == "–"
+    device.read(timeQuality="unsynchronised")
+    browser.wait_text("#clock", "unsynchronised")
+    assert browser.driver.execute_script("return window.sameDocument")
+    assert browser.complaints() == []
+
+
+def test_sensors_are_told_apart(site: Site, device: Device, browser: Browser) -> None:
+    """Each sensor of a device has its own series; a reading of one does not show as the other's."""
+    browser.open(site.page.url)
+    browser.wait_text("#sensors", "top")
+    browser.driver.find_element(By.CSS_SELECTOR, "#sensors input[value=boom]").click()
+    browser.wait_text("#sensor", "boom")
+    device.read(sensor="top", windSpeed=30.5)
+    device.read(sensor="boom", windSpeed=3.5)
+    browser.wait_text("#speed", "3.5")
+    browser.driver.find_element(By.CSS_SELECTOR, "#sensors input[value=top]").click()
+    browser.wait_text("#speed", "30.5")
+
+
+def test_a_command_is_sent_by_keyboard_and_its_stages_are_apart(
+    site: Site, device: Device, browser: Browser
+) -> None:
+    """Tab, type and Enter send a command; hub, delivery and outcome each show when they happen."""
+    browser.open(site.page.url)
+    browser.wait_text("#target", "mast-1")
+    for _ in range(30):
+        browser.press(Keys.TAB)
+        if browser.focused() == "actuator":
+            break
+    assert browser.focused() == "actuator"
+    browser.press(Keys.TAB, Keys.ARROW_RIGHT, Keys.TAB, Keys.ENTER)
+
+    command = device.next_command()
+    assert json.loads(command.data) == {"command": "set", "actuator": "beacon", "value": False, "for": 10}
+    assert str(uuid.UUID(command.message_id)) == command.message_id
+    browser.wait_text("#sent [data-stage=device]", "delivered")
+    assert "taken" in browser.text("#sent [data-stage=hub]")
+    assert "waiting for the outcome" in browser.text("#sent [data-stage=outcome]")
+
+    device.answer(command, "refused", "hold")
+    browser.wait_text("#sent [data-stage=outcome]", "refused: hold")
+    browser.wait(lambda: "refused: hold" in browser.driver.find_element(By.ID, "announce").get_attribute("textContent"))
+    assert "delivered" in browser.text("#sent [data-stage=device]")
+    assert browser.complaints() == []
+
+
+def test_a_command_to_a_device_that_is_away_waits(site: Site, browser: Browser) -> None:
+    """Without the device a command is taken and waits; what is wrong with the form is said beside it."""
+    browser.open(site.page.url)
+    browser.wait_text("#target", "mast-1")
+    actuator = browser.driver.find_element(By.ID, "actuator")
+    actuator.clear()
+    actuator.send_keys(Keys.ENTER)
+    browser.wait_text("#form-error", "Which actuator?")
+    actuator.send_keys("<b>heater</b>", Keys.ENTER)
+    browser.wait_text("#sent .title", "<b>heater</b> on for 10 s")
+    assert "waiting for the device" in browser.text("#sent [data-stage=device]")
+    assert "not yet" in browser.text("#sent [data-stage=outcome]")
+    assert browser.complaints() == []
+
+
+class Other(BaseHTTPRequestHandler):
+    """Some other page that is open in the same browser."""
+
+    def do_GET(self) -> None:
+        body = b"<!doctype html><title>other</title><link rel=icon href=data:,>"
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  (the base class's name)
+        return
+
+
+def test_another_origin_is_refused(site: Site, browser: Browser) -> None:
+    """A page of another origin can neither read nor command, not even if it knew the token."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Other)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        browser.open(f"http://127.0.0.1:{server.server_port}/")
+        ask = """
+            const [url, options, done] = arguments;
+            fetch(url, options).then((r) => done(`${r.type} ${r.status}`), (error) => done(String(error)));
+        """
+        token = {"Authorization": f"Bearer {site.page.token}"}
+        post = f"{site.page.address}api/devices/mast-1/commands"
+        body = json.dumps({"actuator": "beacon", "value": True})
+        for url, options in (
+            (f"{site.page.address}api/stream", {"headers": token}),
+            (post, {"method": "POST", "headers": token, "body": body}),
+            (site.page.address, {}),
+        ):
+            assert "Failed to fetch" in browser.driver.execute_async_script(ask, url, options)
+        blind = {"method": "POST", "mode": "no-cors", "body": body}
+        assert "200" not in browser.driver.execute_async_script(ask, post, blind)
+        assert site.hub.store.c2d.latest() == []
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("fragment", "words"), [("", "lacks its token"), ("#token=wrong", "does not accept this page's token")]
+)
+def test_a_wrong_token_is_said_with_the_remedy(site: Site, browser: Browser, fragment: str, words: str) -> None:
+    """Without the right token the page says so and what to open; the right address then works at once."""
+    browser.open(site.page.address + fragment)
+    browser.wait_text("#notice", words)
+    assert "masthead hub" in browser.text("#notice")
+    assert browser.text("#link") == "no access"
+    browser.driver.get(site.page.url)  # only the fragment changes: no new document
+    browser.wait_text("#link", "live")
+    assert browser.text("#notice") == ""
+
+
+def test_the_stream_comes_back_by_itself(site: Site, device: Device, browser: Browser) -> None:
+    """A lost hub is said and asked again; one that is back with another token asks for its new address."""
+    browser.open(site.page.url)
+    browser.wait_text("#link", "live")
+    site.run(site.page.stop())
+    browser.wait_text("#link", "connection to the hub lost")
+    site.restart_page()
+    browser.wait_text("#notice", "makes a new one at each start")
+    browser.driver.get(site.page.url)
+    browser.wait_text("#link", "live")
+    device.read(sensor="boom", windSpeed=9.9)
+    browser.wait_text("#speed", "9.9")
+
+
+@pytest.mark.parametrize("width", [360, 768, 1280])
+def test_no_sideways_scroll(site: Site, device: Device, browser: Browser, width: int) -> None:
+    """From a phone's width up nothing sticks out, with long names and an open log."""
+    device.send({"note": "x" * 3000, "actuator": "y" * 64}, "event")
+    site.hub.send_c2d("mast-1", b"z" * 3000, message_id="m" * 128)
+    site.hub.send_c2d("mast-1", json.dumps({"command": "set", "actuator": "w" * 64, "value": True}).encode())
+    device.next_command()
+    browser.width(width)
+    browser.open(site.page.url)
+    browser.wait_text("#sent", "www")
+    browser.driver.find_element(By.CSS_SELECTOR, "#log summary").click()
+    browser.wait_text("#messages", "xxx")
+    wider = "return document.documentElement.scrollWidth > document.documentElement.clientWidth"
+    assert browser.driver.execute_script(wider) is False
+    assert browser.complaints() == []
