@@ -15,7 +15,7 @@ from hw.anemometer import Anemometer, WindSample
 from hw.errors import DeviceMisconfigured, HardwareError
 
 from .reading import Entry
-from .wind.quality import QualityControl
+from .wind.quality import HIGHEST_MPS, QualityControl
 from .wind.statistics import WindReport, WindStatistics
 
 log = logging.getLogger(__name__)
@@ -63,10 +63,9 @@ class Sampler:
         self._interval_s = report_interval_s
         self._put = put
         self._height_m = height_m
-        self._max_speed_mps = max_speed_mps
         self._on_sample = on_sample
         self._statistics = WindStatistics(rate_hz)
-        self._quality = self._new_quality(True)
+        self._quality = QualityControl(has_direction=True, limit_mps=max_speed_mps or HIGHEST_MPS)
         self._sensor: Anemometer | None = None
         self.simulated = False
         self._calibration: str | None = None
@@ -113,11 +112,6 @@ class Sampler:
             self._sensor.close()
             self._sensor = None
 
-    def _new_quality(self, has_direction: bool) -> QualityControl:
-        if self._max_speed_mps is None:
-            return QualityControl(has_direction)
-        return QualityControl(has_direction, self._max_speed_mps)
-
     def _boundary(self, now: float) -> float:
         """The last scheduled end of a report at or before ``now``."""
         assert self._began is not None  # noqa: S101  (set by step)
@@ -137,7 +131,7 @@ class Sampler:
             self._sensor = self._open_sensor()
             self.simulated = self._sensor.simulated
             self._calibration = self._sensor.calibration
-            self._quality = self._new_quality(self._sensor.has_direction)
+            self._quality.has_direction = self._sensor.has_direction
         return self._sensor
 
     def _watch(self, sample: WindSample) -> None:

@@ -110,6 +110,7 @@ class Uplink:
         self._wall_offset = 0.0
         self._attempts = self._confirmed = self._abandoned = 0
         self._last_error: str | None = None
+        self._said: set[str] = set()  # problems logged since the link was up
         self.status = LinkStatus("down", now)
 
     def step(self, now: float) -> float:
@@ -163,6 +164,7 @@ class Uplink:
         log.info("hub link up" + (f" after {self._attempts} attempts, {_span(away)}" if self._attempts > 1 else ""))
         self._attempts = 0
         self._last_error = None
+        self._said.clear()
         self._renew_at = now + self._token_life_s * self._rng.uniform(0.75, 0.9)
         self._enter("up", now)
 
@@ -221,10 +223,9 @@ class Uplink:
     # --- back to down
 
     def _fail(self, now: float, problem: str, up_for_s: float = 0.0) -> None:
-        if self._state == "up" or (problem != self._last_error and self._attempts <= 1):
-            log.warning("hub link down: %s", problem)
-        elif problem != self._last_error:
-            log.warning("hub link still down: %s", problem)
+        if problem not in self._said:
+            log.warning("hub link %sdown: %s", "still " if self._said else "", problem)
+            self._said.add(problem)
         if self._state == "up":
             self._down_since = now
         self._last_error = problem

@@ -59,11 +59,12 @@ class OutboxWriter:
         self._max_age_s = max_age_s
         self.wake: Callable[[], None] = lambda: None
         self.wake_uplink: Callable[[], None] = lambda: None
-        self._lock = threading.Lock()  # guards the five fields that both sides touch
+        self._lock = threading.Lock()  # guards the fields that both sides touch, down to _waiting
         self._incoming: list[tuple[Entry, Callable[[], None] | None]] = []
         self._confirmed: list[int] = []
         self._ready: deque[Row] = deque()
         self._leased: set[int] = set()  # ready, or taken and not confirmed
+        self._stepping = False
         self._waiting = 0  # rows on disk or in memory that are not leased
         self._clocks: Mapping[str, BootClock] = {}
         self._housekeeping_at = 0.0
@@ -108,7 +109,8 @@ class OutboxWriter:
     def idle(self) -> bool:
         """Whether everything that was put is stored, and everything stored is confirmed."""
         with self._lock:
-            return not (self._incoming or self._confirmed or self._ready or self._waiting or self.status.backlog)
+            pending = self._incoming or self._confirmed or self._ready or self._waiting
+            return not (pending or self._stepping or self.status.backlog)
 
     # --- the writer's thread
 
@@ -122,6 +124,7 @@ class OutboxWriter:
     def step(self, now: float) -> float:
         """Store what was put, write confirmations, refill what the uplink takes from."""
         with self._lock:
+            self._stepping = True
             incoming, self._incoming = self._incoming, []
             confirmed, self._confirmed = self._confirmed, []
             self._leased.difference_update(confirmed)
@@ -143,6 +146,8 @@ class OutboxWriter:
             self._housekeeping_at = now + _HOUSEKEEPING_S
             self._expire(now, leased)
         self._refill(now)
+        with self._lock:
+            self._stepping = False
         return min(due, self._housekeeping_at)
 
     def close(self, now: float) -> None:

@@ -42,7 +42,8 @@ def hub_command(data: Path | None, host: str | None, devices: tuple[str, ...], a
         from agent.localhub.page import start_page  # noqa: F401  (is it all there?)
         from agent.localhub.records import HubError, InvalidRequest, check_device_id
     except ModuleNotFoundError as error:
-        raise click.ClickException(f"{error.name} is missing: pip install 'masthead[hub]'") from error
+        missing = (error.name or "a package").partition(".")[0]
+        raise click.ClickException(f"{missing} is missing: pip install 'masthead[hub]'") from error
     _log_to_stderr()
     try:
         for device_id in devices:
@@ -50,7 +51,7 @@ def hub_command(data: Path | None, host: str | None, devices: tuple[str, ...], a
         asyncio.run(_serve(LocalHub(data or _default_directory(), host), devices, as_json))
     except InvalidRequest as error:
         raise click.UsageError(str(error)) from error
-    except HubError as error:
+    except (HubError, OSError) as error:
         raise click.ClickException(str(error)) from error
 
 
@@ -96,16 +97,15 @@ def _as_text(hub: LocalHub, page: PageServer, strings: dict[str, str]) -> str:
         f"The local hub listens on {hub.address}:{hub.port}. Its page:",
         f"  {page.url}",
         "Lines to paste into another terminal:",
-        f"  export IOTHUB_CONNECTION_STRING={_quoted(hub.service_connection_string)}",
+        f"  export IOTHUB_CONNECTION_STRING={shlex.quote(hub.service_connection_string)}",
         f"  export MASTHEAD_CA_FILE={shlex.quote(str(hub.ca_file))}",
     ]
     for device_id, text in strings.items():
-        lines.append(f"  export IOTHUB_DEVICE_CONNECTION_STRING={_quoted(text)}  # {device_id}")
+        lines += [
+            f"And for the device {device_id}:",
+            f"  export IOTHUB_DEVICE_CONNECTION_STRING={shlex.quote(text)}",
+        ]
     return "\n".join(lines)
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "'\"'\"'") + "'"
 
 
 def _default_directory() -> Path:

@@ -101,8 +101,9 @@ class AzureHubClient:
 
     @property
     def connected(self) -> bool:
-        client = self._client
-        return client is not None and bool(client.connected)
+        """Also False when messages from the cloud are no longer listened to."""
+        client, receiving = self._client, self._receiving
+        return client is not None and bool(client.connected) and receiving is not None and not receiving.done()
 
     def connect(self) -> Future[None]:
         return self._loop.submit(self._connect())
@@ -111,20 +112,25 @@ class AzureHubClient:
         from azure.iot.device.aio import IoTHubDeviceClient  # a second on a small board: not in a worker's step
 
         try:
-            self._client = IoTHubDeviceClient.create_from_connection_string(
+            client = self._client = IoTHubDeviceClient.create_from_connection_string(
                 self._credential.connection_string, **self._arguments
             )
-            await self._client.connect()
-            await self._client._enable_feature("c2d")
+            await client.connect()
+            await client._enable_feature("c2d")
         except Exception as error:
             raise explain(error, self._credential) from None
-        self._receiving = asyncio.create_task(self._receive())
+        if self._client is None:
+            raise HubUnavailable("the connection was closed while it was made")
+        self._receiving = asyncio.create_task(self._receive(client))
 
-    async def _receive(self) -> None:
-        """Pass messages on, in the order of their arrival, each before the next is looked at."""
+    async def _receive(self, client: Any) -> None:
+        """Pass messages on, in the order of their arrival, each before the next is looked at.
+
+        The SDK calls ``receive_message`` deprecated, but its successor, a handler, loses the order.
+        """
         loop = asyncio.get_running_loop()
         while True:
-            received = await self._client.receive_message()
+            received = await client.receive_message()
             message = CloudMessage(
                 body=received.data if isinstance(received.data, bytes) else str(received.data).encode(),
                 received_boot_s=self._clock.monotonic(),
@@ -133,7 +139,10 @@ class AzureHubClient:
                 expires=received.expiry_time_utc,
                 properties={str(k): str(v) for k, v in (received.custom_properties or {}).items()},
             )
-            await loop.run_in_executor(None, self._on_message, message)
+            try:
+                await loop.run_in_executor(None, self._on_message, message)
+            except Exception:
+                log.exception("a message from the hub could not be taken")
 
     def send(self, message: Message) -> Future[None]:
         return self._loop.submit(self._send(message))
@@ -141,13 +150,16 @@ class AzureHubClient:
     async def _send(self, message: Message) -> None:
         from azure.iot.device import Message as SdkMessage
 
-        outgoing = SdkMessage(
+        client = self._client
+        if client is None:
+            raise HubUnavailable("the connection is closed")
+        outgoing: Any = SdkMessage(  # type: ignore[no-untyped-call]
             message.body, message_id=message.message_id, content_encoding="utf-8", content_type="application/json"
         )
         outgoing.correlation_id = message.correlation_id
         outgoing.custom_properties = dict(message.properties)
         try:
-            await self._client.send_message(outgoing)
+            await client.send_message(outgoing)
         except Exception as error:
             raise explain(error, self._credential) from None
 

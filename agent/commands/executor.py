@@ -3,15 +3,18 @@
 The order of judgement is the safety argument, so it stands in one place, ``_judge``:
 
  1. what is no command is refused;
- 2. what moves an actuator to its safe state is done, whatever its id, age or clock;
+ 2. what moves an actuator to its safe state is done, whatever its id, age or clock, journal or none;
  3. an id seen before is answered from the journal (same body) or refused (another body);
  4. what has no id, no expiry, or came too late is refused or expired;
  5. the rest is the guard's decision.
+
+An answer to an id and a body that were answered before says so: ``"repeat": true``.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import sqlite3
 import threading
 from collections import deque
@@ -36,6 +39,7 @@ log = logging.getLogger(__name__)
 _GUARD_TIMEOUT_S = 1.5
 _IDLE_S = 3600.0
 UNJOURNALLED = 0  # the number of an arrival that the disk would not take
+_ONLY_SAFE = "only commands towards safe are obeyed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,7 @@ class Executor:
         self._rules = rules
         self._put = put
         self.wake: Callable[[], None] = lambda: None
-        self._lock = threading.Lock()
+        self._receiving = threading.Lock()  # the journal's order is the queue's
         self._queue: deque[Arrival] = deque()
         self._received = 0
         self.last_received_boot_s: float | None = None
@@ -81,22 +85,25 @@ class Executor:
             command_id, named = command.command_id or message.message_id, command.digest
         except BadCommand as bad:
             command_id, named = bad.command_id or message.message_id, digest(message.body)
-        try:
-            if self._journal is None:
-                raise sqlite3.OperationalError("there is no journal")
-            arrival = self._journal.add(command_id, named, message)
-        except sqlite3.Error as error:
-            log.error("the command journal cannot be written (%s): only commands towards safe are obeyed", error)
-            arrival = Arrival(UNJOURNALLED, "", command_id, named, message, self._timekeeper.boot_id)
-        with self._lock:
-            self._queue.append(arrival)
+        with self._receiving:
+            self._queue.append(self._journalled(command_id or None, named, message))
             self._received += 1
             self.last_received_boot_s = message.received_boot_s
         self.wake()
 
     @property
     def received(self) -> int:
+        """Messages since the start."""
         return self._received
+
+    def _journalled(self, command_id: str | None, named: str, message: CloudMessage) -> Arrival:
+        try:
+            if self._journal is None:
+                raise sqlite3.OperationalError("there is none")
+            return self._journal.add(command_id, named, message)
+        except sqlite3.Error as error:
+            log.error("the command journal cannot be written (%s): %s", error, _ONLY_SAFE)
+            return Arrival(UNJOURNALLED, "", command_id, named, message, self._timekeeper.boot_id)
 
     # --- the executor's thread
 
@@ -104,67 +111,79 @@ class Executor:
         """Answer what an earlier process left: ``interrupted`` where it was cut off. Before anything else."""
         if self._journal is None:
             return
-        for arrival in self._journal.unfinished():
+        try:
+            unposted, unfinished = self._journal.unposted(), self._journal.unfinished()
+        except sqlite3.Error as error:
+            log.error("the command journal cannot be read (%s): earlier commands stay unanswered", error)
+            return
+        for arrival in unposted:
+            self._post(arrival, dict(arrival.outcome or {}))
+        for arrival in unfinished:
             try:
-                command: Command | None = parse(arrival.message.body)
-            except BadCommand:
-                command = None
-            outcome = self._outcome(arrival, command, "interrupted", "the agent stopped before it was done")
-            log.warning("command %s was interrupted by the last stop", arrival.command_id)
-            self._journal.finish(arrival.number, outcome)
-        for arrival in self._journal.unposted():
-            assert arrival.outcome is not None  # noqa: S101  (the query says so)
-            self._post(arrival, dict(arrival.outcome))
+                command = parse(arrival.message.body)
+            except BadCommand as bad:
+                outcome = self._outcome(arrival, None, "refused", bad.reason)
+            else:
+                outcome = self._outcome(arrival, command, "interrupted", "the agent stopped before its end")
+                log.warning("command %s was interrupted by the last stop", arrival.command_id)
+            self._finish(arrival, outcome)
+            self._post(arrival, outcome)
 
     def step(self, now: float) -> float:
         """Deal with one arrival."""
-        with self._lock:
-            arrival = self._queue.popleft() if self._queue else None
-        if arrival is None:
+        try:
+            arrival = self._queue.popleft()
+        except IndexError:
             return now + _IDLE_S
         outcome = self._judge(arrival, now)
-        log.info("command %s: %s%s", arrival.command_id, outcome["status"],
-                 f" ({outcome['reason']})" if outcome["reason"] else "")  # fmt: skip
-        if self._journal is not None and arrival.number != UNJOURNALLED:
-            try:
-                self._journal.finish(arrival.number, outcome)
-            except sqlite3.Error as error:
-                log.error("the outcome of command %s could not be journalled: %s", arrival.command_id, error)
+        reason = f" ({outcome['reason']})" if outcome["reason"] else ""
+        log.info("command %s: %s%s", arrival.command_id, outcome["status"], reason)
+        self._finish(arrival, outcome)
         self._post(arrival, outcome)
         return now
 
     def close(self) -> None:
+        """Let go of the journal."""
         if self._journal is not None:
             self._journal.close()
 
     def _judge(self, arrival: Arrival, now: float) -> dict[str, Any]:
         message = arrival.message
+        earlier, journal_works = self._earlier(arrival)
+        same_body = earlier is not None and earlier.digest == arrival.digest
+        repeat = {"repeat": True} if same_body else {}
         try:
             command = parse(message.body)
         except BadCommand as bad:
             log.info("message %d from the cloud is no command: %r, %d bytes, properties %s",
                      self._received, message.body[:200], len(message.body), message.properties)  # fmt: skip
-            return self._outcome(arrival, None, "refused", bad.reason)
-        first = self._first(arrival)
-        repeat = {"repeat": True} if first is not None and first.digest == arrival.digest else {}
+            return self._outcome(arrival, None, "refused", bad.reason) | repeat
         if self._guard.is_safe(command.actuator, command.value):
             return self._drive(arrival, command) | repeat
-        if first is not None:
-            if not repeat:
-                return self._outcome(arrival, command, "refused", "id-reused: another command had this id")
-            return {**(first.outcome or {}), **repeat}
+        if earlier is not None and same_body:
+            unknown = self._outcome(arrival, command, "interrupted", "the disk did not take its outcome")
+            return dict(earlier.outcome or unknown) | repeat
+        if earlier is not None:
+            return self._outcome(arrival, command, "refused", "id-reused: another command had this id")
+        if not journal_works:
+            return self._outcome(
+                arrival, command, "refused", f"no-journal: {_ONLY_SAFE} while the disk fails"
+            )
         refusal = self._refusal(arrival, command, now)
         return self._outcome(arrival, command, *refusal) if refusal else self._drive(arrival, command)
 
-    def _first(self, arrival: Arrival) -> Arrival | None:
-        if self._journal is None or arrival.number == UNJOURNALLED or arrival.command_id is None:
-            return None
-        return self._journal.first(arrival.command_id, arrival.number)
+    def _earlier(self, arrival: Arrival) -> tuple[Arrival | None, bool]:
+        """(what had this id before, whether the journal could be asked)."""
+        if self._journal is None or arrival.number == UNJOURNALLED:
+            return None, False
+        try:
+            return self._journal.earlier(arrival), True
+        except sqlite3.Error as error:
+            log.error("the command journal cannot be read (%s): %s", error, _ONLY_SAFE)
+            return None, False
 
     def _refusal(self, arrival: Arrival, command: Command, now: float) -> tuple[str, str] | None:
         """(status, reason) if this command may not be executed now."""
-        if arrival.number == UNJOURNALLED:
-            return "refused", "no-journal: the disk does not take the command"
         if arrival.command_id is None:
             return "refused", "id-missing: give the body an id, or the message a message_id"
         hub_expiry = arrival.message.expires
@@ -174,12 +193,16 @@ class Executor:
         if hub_expires_s is None and command.expires_s is None and self._rules.require_expiry:
             return "refused", "expiry-missing: give the message an expiry, or the body expires"
         clock = self._timekeeper.read()
-        if clock.synchronised:
-            wall_s = clock.offset_s + now
-            deadlines = [t for t in (hub_expires_s, command.expires_s) if t is not None]
-            return ("expired", "it came too late") if deadlines and wall_s > min(deadlines) else None
+        if not clock.synchronised:
+            return self._refusal_by_age(arrival, command, now)
+        deadline_s = min(t for t in (hub_expires_s, command.expires_s, math.inf) if t is not None)
+        return ("expired", "it came too late") if clock.offset_s + now > deadline_s else None
+
+    def _refusal_by_age(self, arrival: Arrival, command: Command, now: float) -> tuple[str, str] | None:
+        """While wall time means nothing: the hub kept to the message's expiry when it delivered, so a command
+        is good for a moment after."""
         if command.expires_s is not None:
-            return "refused", "clock-untrusted: this device cannot judge expires yet; let the message expire instead"
+            return "refused", "clock-untrusted: expires cannot be judged yet, an expiry of the message can"
         age_s = now - arrival.message.received_boot_s
         if arrival.boot_id != self._timekeeper.boot_id or age_s > self._rules.untrusted_clock_max_age_s:
             return "refused", f"clock-untrusted: {age_s:.0f} s old, and the clock is not synchronised"
@@ -187,7 +210,7 @@ class Executor:
 
     def _drive(self, arrival: Arrival, command: Command) -> dict[str, Any]:
         future: Future[Value] = self._guard.request(
-            command.actuator, command.value, command.for_s, f"command {arrival.command_id}"
+            command.actuator, command.value, command.for_s, f"command {arrival.command_id or 'without an id'}"
         )
         try:
             try:
@@ -202,13 +225,23 @@ class Executor:
             return self._outcome(arrival, command, "failed", str(error))
         return self._outcome(arrival, command, "done", None) | {"value": value}
 
-    def _outcome(self, arrival: Arrival, command: Command | None, status: str, reason: str | None) -> dict[str, Any]:
+    def _outcome(
+        self, arrival: Arrival, command: Command | None, status: str, reason: str | None
+    ) -> dict[str, Any]:
         head = {
             "commandId": arrival.command_id,
             "command": command.name if command else None,
             "actuator": command.actuator if command else None,
         }
         return {**head, "status": status, "reason": reason, "value": None}
+
+    def _finish(self, arrival: Arrival, outcome: dict[str, Any]) -> None:
+        if self._journal is None or arrival.number == UNJOURNALLED:
+            return
+        try:
+            self._journal.finish(arrival.number, outcome)
+        except sqlite3.Error as error:
+            log.error("the outcome of command %s could not be journalled: %s", arrival.command_id, error)
 
     def _post(self, arrival: Arrival, outcome: dict[str, Any]) -> None:
         """Into the outbox; its key makes a second posting after a crash the same entry."""

@@ -1,12 +1,14 @@
 """The guard: the only one who drives actuators, and the one who brings them back.
 
-Safe at the start and at the stop, whoever asks; never away from safe for longer than allowed. It runs on its
-own thread, which touches neither disk nor network, so that neither can delay a return to safe.
+Safe at the start and at the stop, whoever asks; never away from safe for longer than allowed, however often
+it is asked for. What cannot be driven is driven to safe, again and again, until it can. It runs on its own
+thread, which touches neither disk nor network, so that neither can delay a return to safe.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -15,12 +17,14 @@ from dataclasses import dataclass
 from hw.actuator import Actuator, Value
 from hw.clock import Clock
 from hw.errors import HardwareError
+from hw.settings import did_you_mean
 
 from ..reading import Entry
 
 log = logging.getLogger(__name__)
 
 _IDLE_S = 3600.0
+_RETRY_S = 1.0  # a faulty actuator is driven to safe again after so long
 
 
 class Refusal(Exception):
@@ -29,7 +33,7 @@ class Refusal(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Guarded:
-    """An actuator and how far commands may go with it. ``max_on_s``: longest time away from safe, or None."""
+    """An actuator and how far commands may go with it. ``max_on_s``: longest time away from safe."""
 
     actuator: Actuator
     max_on_s: float | None = None
@@ -37,14 +41,20 @@ class Guarded:
 
 @dataclass(frozen=True, slots=True)
 class ActuatorStatus:
-    """``value`` is None if the actuator could not be driven. ``until_boot_s``: when it goes back to safe."""
+    """``value`` is None if the actuator could not be driven: ``fault`` says why, and it is tried again.
+
+    ``why``: who or what made it so. ``away_since_boot_s``: when it left its safe state, or None.
+    ``until_boot_s``: when it goes back, because of ``limit`` ("for" or "max-on-time"), or None.
+    """
 
     value: Value | None
     safe: Value
     since_boot_s: float
     why: str
     simulated: bool
+    away_since_boot_s: float | None = None
     until_boot_s: float | None = None
+    limit: str | None = None
     fault: str | None = None
 
 
@@ -58,7 +68,7 @@ class _Request:
 
 
 class Guard:
-    """Thread safety: ``request``, ``status``, ``knows``, ``is_safe`` from any thread; the rest on the guard's."""
+    """Thread safety: what stands under "any thread" below; the rest on the guard's."""
 
     name = "guard"
     step_bound_s = 2.0
@@ -105,6 +115,7 @@ class Guard:
 
     @property
     def status(self) -> Mapping[str, ActuatorStatus]:
+        """Every actuator as of now."""
         with self._lock:
             return dict(self._status)
 
@@ -113,23 +124,26 @@ class Guard:
     def start(self, now: float) -> None:
         """Drive everything to its safe state, before anything else happens."""
         for name in self._guarded:
-            self._to_safe(name, now, "start")
+            self._return(name, now, "start")
 
     def step(self, now: float) -> float:
-        """Answer requests, in the order they came, and bring back what is due."""
+        """Answer requests, in the order they came, and bring back what is due or out of order."""
         with self._lock:
             requests, self._requests = self._requests, []
         for request in requests:
             self._answer(request, now)
+        dues = [now + _IDLE_S]
         for name, status in self.status.items():
-            if status.until_boot_s is not None and now >= status.until_boot_s:
-                self._return(name, now, status.why.partition(", ")[2] or "for")
-            elif status.fault is not None and status.value is None:
-                self._to_safe(name, now, status.why)
-        dues = [s.until_boot_s for s in self.status.values() if s.until_boot_s is not None]
-        if any(s.fault for s in self.status.values()):
-            dues.append(now + 1.0)
-        return min(dues, default=now + _IDLE_S)
+            if status.fault is not None and now >= status.since_boot_s + _RETRY_S:
+                self._return(name, now, status.why)
+            elif status.until_boot_s is not None and now >= status.until_boot_s:
+                self._return(name, now, status.limit or "for")
+        for status in self.status.values():
+            if status.fault is not None:
+                dues.append(status.since_boot_s + _RETRY_S)
+            elif status.until_boot_s is not None:
+                dues.append(status.until_boot_s)
+        return min(dues)
 
     def stop(self, now: float) -> None:
         """Drive everything to its safe state and let go. After the thread has ended, or instead of it."""
@@ -137,10 +151,11 @@ class Guard:
             self._ended = True
             requests, self._requests = self._requests, []
         for request in requests:
-            request.future.set_exception(Refusal("stopping: the agent is ending"))
+            if request.future.set_running_or_notify_cancel():
+                request.future.set_exception(Refusal("stopping: the agent is ending"))
         for name, guarded in self._guarded.items():
-            status = self._status.get(name)
-            if status is not None and status.value != status.safe and status.fault is None:
+            status = self.status.get(name)
+            if status is not None and status.value != status.safe:
                 self._return(name, now, "stop")
             try:
                 guarded.actuator.close()
@@ -150,68 +165,96 @@ class Guard:
     def _answer(self, request: _Request, now: float) -> None:
         if not request.future.set_running_or_notify_cancel():
             return  # whoever asked has given up: late is not obeyed
-        guarded = self._guarded.get(request.name)
+        try:
+            request.future.set_result(self._obey(request, now))
+        except (Refusal, HardwareError) as error:
+            request.future.set_exception(error)
+
+    def _obey(self, request: _Request, now: float) -> Value:
+        """The value that was taken. Raises Refusal, HardwareError."""
+        name, source, guarded = request.name, request.source, self._guarded.get(request.name)
         if guarded is None:
-            known = ", ".join(self._guarded) or "none"
-            request.future.set_exception(Refusal(f"unknown-actuator: {request.name!r} (known: {known})"))
-            return
+            known = did_you_mean(name, self._guarded) or " (there is none here)"
+            raise Refusal(f"unknown-actuator: {name!r}{known}")
+        if request.for_s is not None and not 0 < request.for_s < math.inf:
+            raise Refusal(f"bad-for: expected a number of seconds greater than 0, got {request.for_s}")
         try:
             value = guarded.actuator.check(request.value)
         except ValueError as error:
-            request.future.set_exception(Refusal(f"bad-value: {error}"))
-            return
-        until, why = None, request.source
-        if value != guarded.actuator.safe:
-            limits = [(s, w) for s, w in ((request.for_s, "for"), (guarded.max_on_s, "max-on-time")) if s is not None]
-            if limits:
-                seconds, limit = min(limits)
-                until, why = now + seconds, f"{request.source}, {limit}"
+            raise Refusal(f"bad-value: {error}") from error
+        if value == guarded.actuator.safe:
+            self._return(name, now, source)
+            if (fault := self.status[name].fault) is not None:
+                raise HardwareError(fault)
+            return value
         try:
             guarded.actuator.drive(value)
         except HardwareError as error:
-            log.error("%s cannot be driven: %s", request.name, error)
-            self._set(request.name, None, now, "fault", fault=str(error))
-            request.future.set_exception(error)
-            return
-        log.info("%s set to %s (%s)", request.name, _shown(value), request.source)
-        self._set(request.name, value, now, why, until=until)
-        request.future.set_result(value)
+            self._fault(name, now, "fault", error)
+            raise
+        before = self.status.get(name)
+        away_since = now if before is None or before.away_since_boot_s is None else before.away_since_boot_s
+        until, limit = None if request.for_s is None else now + request.for_s, "for"
+        if guarded.max_on_s is not None and (until is None or away_since + guarded.max_on_s < until):
+            until, limit = away_since + guarded.max_on_s, "max-on-time"
+        self._set(name, value, now, source, away_since=away_since, until=until, limit=limit)
+        return value
 
     def _return(self, name: str, now: float, reason: str) -> None:
-        """Back to safe by our own doing: an event, because no command's outcome will tell."""
-        self._to_safe(name, now, reason)
-        guarded = self._guarded[name]
-        self._put(
-            Entry(
-                "event",
-                now,
-                {"event": "actuator-safe", "actuator": name, "value": guarded.actuator.safe, "reason": reason},
-                simulated=guarded.actuator.simulated,
-                urgent=True,
-            )
-        )
-
-    def _to_safe(self, name: str, now: float, why: str) -> None:
-        actuator = self._guarded[name].actuator
-        before = self._status.get(name)
+        """Drive to safe. An event tells of it where no command's outcome does: what was to end by itself has
+        ended, in time or cut short, or what was out of order obeys again."""
+        actuator, before = self._guarded[name].actuator, self.status.get(name)
         try:
             actuator.drive(actuator.safe)
         except HardwareError as error:
-            if before is None or before.fault is None:
-                log.error("%s cannot be driven to its safe state: %s", name, error)
-            self._set(name, None, now, why, fault=str(error))
+            self._fault(name, now, reason, error)
             return
-        if before is not None:
-            log.info("%s back to %s (%s)", name, _shown(actuator.safe), why)
-        self._set(name, actuator.safe, now, why)
+        self._set(name, actuator.safe, now, reason)
+        if before is None:
+            return
+        if before.fault is not None:
+            self._event(name, now, "actuator-safe", value=actuator.safe, reason=reason)
+        elif before.until_boot_s is not None or reason == "stop":
+            self._event(name, now, "actuator-safe", value=actuator.safe, reason=reason, setBy=before.why)
+
+    def _fault(self, name: str, now: float, why: str, error: HardwareError) -> None:
+        before = self.status.get(name)
+        away_since = before.away_since_boot_s if before is not None else None
+        self._set(name, None, now, why, away_since=away_since, fault=str(error))
+        if before is None or before.fault is None:
+            self._event(name, now, "actuator-fault", reason=str(error))
+
+    def _event(self, name: str, now: float, event: str, **details: object) -> None:
+        body = {"event": event, "actuator": name, **details}
+        self._put(Entry("event", now, body, simulated=self.simulated(name), urgent=True))
 
     def _set(
-        self, name: str, value: Value | None, now: float, why: str, *, until: float | None = None, fault: str | None = None
+        self,
+        name: str,
+        value: Value | None,
+        now: float,
+        why: str,
+        *,
+        away_since: float | None = None,
+        until: float | None = None,
+        limit: str | None = None,
+        fault: str | None = None,
     ) -> None:
-        actuator = self._guarded[name].actuator
+        actuator, before = self._guarded[name].actuator, self._status.get(name)
+        limit = None if until is None else limit
+        status = ActuatorStatus(
+            value, actuator.safe, now, why, actuator.simulated, away_since, until, limit, fault
+        )
         with self._lock:
-            self._status[name] = ActuatorStatus(value, actuator.safe, now, why, actuator.simulated, until, fault)
+            self._status[name] = status
+        if fault is None:
+            if before is not None:
+                log.info("%s set to %s (%s)", name, _shown(status), why)
+        elif before is None or before.fault is None:
+            log.error("%s cannot be driven (%s): its safe state is tried until it works", name, fault)
 
 
-def _shown(value: Value) -> str:
-    return {True: "on", False: "off"}[value] if isinstance(value, bool) else f"{value:g}"
+def _shown(status: ActuatorStatus) -> str:
+    if isinstance(status.value, bool):
+        return "on" if status.value else "off"
+    return f"{status.value:g}"

@@ -3,7 +3,7 @@
 Invariants, each with a test of its name in tests/agent/commands/test_journal.py:
 
  1. journalled    an arrival that ``add`` returned is there after a crash.
- 2. once          the first arrival with an id decides; ``first`` finds it for as long as it is kept.
+ 2. once          an arrival whose id came before is known by ``earlier``, for as long as that one is kept.
  3. answered      every arrival has exactly one outcome, and ``unposted`` lists it until it is in the outbox.
  4. interrupted   an arrival without an outcome at the start was cut off; ``unfinished`` lists it.
  5. bounded       at least the newest ``keep`` arrivals are kept, by count: a clock can be wrong.
@@ -38,6 +38,8 @@ CREATE TABLE arrivals (
 CREATE INDEX by_id ON arrivals (command_id, number) WHERE command_id IS NOT NULL;
 CREATE INDEX open ON arrivals (number) WHERE posted = 0;
 """
+
+_COLUMNS = "number, token, command_id, digest, body, received_boot_s, message_id, expires, boot_id, outcome"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +79,11 @@ class Journal:
     def add(self, command_id: str | None, digest: str, message: CloudMessage) -> Arrival:
         """Journal an arrival; durable on return. Raises sqlite3.Error."""
         token = secrets.token_hex(8)
-        with self._lock:
+        with self._lock, self._db:
+            self._db.execute("BEGIN IMMEDIATE")
             cursor = self._db.execute(
-                "INSERT INTO arrivals (token, command_id, digest, body, message_id, expires, boot_id, received_boot_s) "
-                "VALUES (?,?,?,?,?,?,?,?)",
+                "INSERT INTO arrivals (token, command_id, digest, body, message_id, expires, boot_id, "
+                "received_boot_s) VALUES (?,?,?,?,?,?,?,?)",
                 (token, command_id, digest, message.body, message.message_id, message.expires, self._boot_id,
                  message.received_boot_s),
             )  # fmt: skip
@@ -89,9 +92,12 @@ class Journal:
                 self._db.execute("DELETE FROM arrivals WHERE number <= ? AND posted", (number - self._keep,))
         return Arrival(number, token, command_id, digest, message, self._boot_id)
 
-    def first(self, command_id: str, before: int) -> Arrival | None:
-        """The first arrival with this id, if it came before arrival number ``before``."""
-        found = self._select("command_id = ? AND number < ? ORDER BY number LIMIT 1", command_id, before)
+    def earlier(self, arrival: Arrival) -> Arrival | None:
+        """What came before ``arrival`` with its id: the first with the same body, else the first of all."""
+        found = self._select(
+            "command_id = ? AND number < ? ORDER BY digest <> ?, number LIMIT 1",
+            arrival.command_id, arrival.number, arrival.digest,
+        )  # fmt: skip
         return found[0] if found else None
 
     def finish(self, number: int, outcome: Mapping[str, Any]) -> None:
@@ -103,34 +109,34 @@ class Journal:
             )
 
     def mark_posted(self, number: int) -> None:
-        """The outcome of this arrival is in the outbox."""
+        """The outcome of this arrival is in the outbox. Raises sqlite3.Error."""
         with self._lock:
             self._db.execute("UPDATE arrivals SET posted = 1 WHERE number = ?", (number,))
 
     def unfinished(self) -> list[Arrival]:
-        """Arrivals without an outcome, in order."""
+        """Arrivals without an outcome, in order. Raises sqlite3.Error."""
         return self._select("posted = 0 AND outcome IS NULL ORDER BY number")
 
     def unposted(self) -> list[Arrival]:
-        """Arrivals whose outcome is not known to be in the outbox, in order."""
+        """Arrivals whose outcome is not known to be in the outbox, in order. Raises sqlite3.Error."""
         return self._select("posted = 0 AND outcome IS NOT NULL ORDER BY number")
 
     def close(self) -> None:
+        """May be called twice."""
         with self._lock:
             self._db.close()
 
     def _select(self, where: str, *values: object) -> list[Arrival]:
         with self._lock:
-            found = self._db.execute(
-                "SELECT number, token, command_id, digest, body, received_boot_s, message_id, expires, boot_id, outcome "  # noqa: S608
-                f"FROM arrivals WHERE {where}",
-                values,
-            ).fetchall()
-        return [
-            Arrival(
-                number, token, command_id, digest,
-                CloudMessage(body or b"", received, message_id, expires=expires),
-                boot_id, json.loads(outcome) if outcome else None,
-            )
-            for number, token, command_id, digest, body, received, message_id, expires, boot_id, outcome in found
-        ]  # fmt: skip
+            found = self._db.execute(f"SELECT {_COLUMNS} FROM arrivals WHERE {where}", values).fetchall()  # noqa: S608  (constants)
+        return [_arrival(*row) for row in found]
+
+
+def _arrival(
+    number: int, token: str, command_id: str | None, digest: str, body: bytes | None, received_boot_s: float,
+    message_id: str | None, expires: str | None, boot_id: str, outcome: str | None,
+) -> Arrival:  # fmt: skip
+    message = CloudMessage(body or b"", received_boot_s, message_id, expires=expires)
+    return Arrival(
+        number, token, command_id, digest, message, boot_id, json.loads(outcome) if outcome else None
+    )

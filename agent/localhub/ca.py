@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from .records import HubUnavailable
+
 _LOOPBACK = IPv4Network("127.0.0.0/8")
 _CA_LIFE = timedelta(days=3650)
 _LEAF_LIFE = timedelta(days=365)
@@ -48,7 +50,8 @@ class ServerFiles:
 def server_files(directory: Path, address: IPv4Address) -> ServerFiles:
     """Certificates for a server at ``address`` and ``localhost``, made where missing or near expiry.
 
-    ``directory`` is private (0700), and so is every file in it (0600).
+    ``directory`` is private (0700), and so is every file in it (0600). Raises HubUnavailable if the
+    authority's files are damaged.
     """
     directory.mkdir(exist_ok=True, mode=0o700)
     files = ServerFiles(directory / "ca.pem", directory / "server.pem", directory / "server.key")
@@ -76,10 +79,20 @@ def _make_ca(certificate_file: Path, key_file: Path) -> None:
     _write(certificate_file, certificate.public_bytes(serialization.Encoding.PEM))
 
 
+def _load_ca(certificate_file: Path, key_file: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    try:
+        certificate = x509.load_pem_x509_certificate(certificate_file.read_bytes())
+        key = serialization.load_pem_private_key(key_file.read_bytes(), None)
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
+            raise ValueError("the key is not the certificate's")
+    except ValueError as error:
+        advice = "delete both for a new authority"
+        raise HubUnavailable(f"{certificate_file} or {key_file.name} is damaged: {advice}") from error
+    return certificate, key
+
+
 def _make_leaf(files: ServerFiles, ca_key_file: Path, address: IPv4Address) -> None:
-    ca = x509.load_pem_x509_certificate(files.ca.read_bytes())
-    ca_key = serialization.load_pem_private_key(ca_key_file.read_bytes(), None)
-    assert isinstance(ca_key, ec.EllipticCurvePrivateKey)  # noqa: S101  (made above; for the type checker)
+    ca, ca_key = _load_ca(files.ca, ca_key_file)
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     addresses = sorted({IPv4Address("127.0.0.1"), address})

@@ -52,7 +52,7 @@ class Connection:
 
     def __init__(self, server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.device_id = ""
-        self.reason = "closed by the device"
+        self.reason = "the link broke"
         self.finished = asyncio.Event()
         self._server = server
         self._reader = reader
@@ -70,16 +70,10 @@ class Connection:
             except TimeoutError:
                 raise mqtt.ProtocolError(f"no CONNECT within {_CONNECT_WITHIN_S:g} s") from None
             await self._serve(*admission)
-        except mqtt.ProtocolError as error:
-            self.close(str(error))
-            logger.warning("%s: %s: closed", self.device_id or "a client", error)
-        except (NotAuthorized, BadCredentials) as error:
-            logger.warning("refused: %s", error)
+        except (mqtt.ProtocolError, NotAuthorized, BadCredentials, StoreFailed) as error:
+            logger.warning("refused a connection: %.300s", error)
         except (OSError, EOFError):  # the connection went; IncompleteReadError is an EOFError
             self._writer.transport.abort()
-        except StoreFailed as error:
-            self.close(str(error))
-            logger.error("%s: %s: closed", self.device_id, self.reason)
         finally:
             self._writer.close()
             self.finished.set()
@@ -147,6 +141,8 @@ class Connection:
             if session is not None:
                 self._delivery.subscribed(session.get(topics.c2d_filter(self.device_id)))
             await self._receive(connect.keep_alive_s, admission)
+        except (mqtt.ProtocolError, StoreFailed) as error:
+            self.close(str(error))
         finally:
             self._writer.transport.abort()
             self._delivery.stop()
@@ -173,6 +169,7 @@ class Connection:
                     deadline.reschedule(loop.time() + min(silence_s, max(left_s, 0.0)))
                     packet = await mqtt.read_packet(self._reader, _MAX_PACKET_BYTES)
                     if isinstance(packet, mqtt.Disconnect):
+                        self.reason = "closed by the device"
                         return
                     await self._handle(packet, admission)
                     await self._writer.drain()
@@ -198,7 +195,7 @@ class Connection:
     async def _store(self, packet: mqtt.Publish, admission: Admission) -> None:
         bag = topics.telemetry(self.device_id, packet.topic)
         if bag is None:
-            raise mqtt.ProtocolError(f"PUBLISH to {packet.topic!r}, which is not for this device")
+            raise mqtt.ProtocolError(f"PUBLISH to {packet.topic[:200]!r}, which is not for this device")
         system, properties = bag
         size_bytes = len(packet.body) + sum(
             len(text.encode()) for text in (*system.values(), *properties, *properties.values())

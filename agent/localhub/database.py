@@ -45,8 +45,8 @@ class Database:
         """Raises StoreFailed if the file cannot be used."""
         with _told():
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # it will hold keys
-            self._writer, self._reader = _connect(path), _connect(path)
-            self._writer.executescript(_SCHEMA)
+            self._writer = _connect(path, _SCHEMA)
+            self._reader = _connect(path)
         self._writing, self._reading = threading.Lock(), threading.Lock()
 
     @contextmanager
@@ -80,10 +80,13 @@ def _told() -> Iterator[None]:
         raise StoreFailed(f"the store failed: {error}") from error
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path, script: str = "") -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     connection.row_factory = sqlite3.Row
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-    connection.execute("PRAGMA foreign_keys=ON")
+    pragmas = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;"
+    try:
+        connection.executescript(pragmas + script)
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection

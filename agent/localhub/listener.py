@@ -36,6 +36,7 @@ class Listener:
         self._of_device: dict[str, Connection] = {}
         self._queued = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = False
         self._server: asyncio.Server | None = None
 
     async def start(self, address: IPv4Address, port: int, files: ServerFiles) -> int:
@@ -63,10 +64,9 @@ class Listener:
             connection.close("the hub stopped")
         await asyncio.gather(*(connection.finished.wait() for connection in list(self._open)))
         self.storing.close()
-        storing, expiring = self._tasks
-        await storing
-        expiring.cancel()
-        await asyncio.wait([expiring])
+        self._stopping = True
+        self._queued.set()
+        await asyncio.gather(*self._tasks)
 
     def connected(self) -> frozenset[str]:
         """The ids of the devices that are connected now."""
@@ -97,7 +97,7 @@ class Listener:
         """The connection, once entered, is over."""
         del self._of_device[connection.device_id]
         self._queued.set()
-        logger.info("%s disconnected: %s", connection.device_id, connection.reason)
+        logger.info("%s disconnected: %.300s", connection.device_id, connection.reason)
         self.board.post(DeviceDisconnected(connection.device_id, connection.reason))
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -110,7 +110,7 @@ class Listener:
 
     async def _expire(self) -> None:
         """Give messages their final state when their time is up, whether their device is here or not."""
-        while True:
+        while not self._stopping:
             self._queued.clear()
             try:
                 wait_s = await self._settle()
@@ -118,7 +118,8 @@ class Listener:
                 logger.error("%s", error)
                 wait_s = _RECHECK_S
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._queued.wait(), wait_s)
+                async with asyncio.timeout(wait_s):
+                    await self._queued.wait()
 
     async def _settle(self) -> float:
         """Settle what is overdue; returns in how many seconds to look again."""

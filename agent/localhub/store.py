@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
 
 from .c2d import C2dQueue
@@ -29,29 +30,29 @@ class Store:
         try:
             self._database = Database(directory / "hub.db")
         except StoreFailed as error:
-            os.close(self._lock)
+            self._lock.close()
             raise HubUnavailable(f"{directory / 'hub.db'}: {error}") from error
         self.registry = Registry(self._database, now)
         self.events = EventLog(self._database, now)
         self.c2d = C2dQueue(self._database, now)
 
     def close(self) -> None:
-        """Close the files and let another hub use the directory."""
+        """Close the files and let another hub use the directory. May be called twice."""
         self._database.close()
-        os.close(self._lock)
+        self._lock.close()
 
 
-def _lock(directory: Path) -> int:
+def _lock(directory: Path) -> FileIO:
     import fcntl
 
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(directory / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        file = FileIO(os.open(directory / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600), "r+")
     except OSError as error:
         raise HubUnavailable(f"cannot use {directory}: {error.strerror}") from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        os.close(descriptor)
+        file.close()
         raise HubUnavailable(f"another hub uses {directory}") from error
-    return descriptor
+    return file

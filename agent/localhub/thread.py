@@ -23,7 +23,7 @@ class HubThread:
         self._thread = threading.Thread(target=self._run, name="local-hub", daemon=True)
 
     def start(self) -> None:
-        """Returns when the hub listens. Raises what kept it from that (HubError)."""
+        """Returns when the hub listens. Raises what kept it from that (HubError, OSError)."""
         self._thread.start()
         self._started.result()
 

@@ -15,7 +15,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import azure.iot.device as azure_device
 import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
 
 from agent.localhub.hub import LocalHub
 from agent.localhub.page import PageServer, start_page
@@ -23,20 +28,23 @@ from agent.localhub.records import Arrival
 from agent.localhub.store import Store
 from hw.clock import SystemClock
 
-pytest.importorskip("selenium")
-azure_device = pytest.importorskip("azure.iot.device")
-
-from selenium import webdriver  # noqa: E402  (after importorskip)
-from selenium.webdriver.common.by import By  # noqa: E402
-from selenium.webdriver.common.keys import Keys  # noqa: E402
-from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
-
 # the SDK names its TLS version in a way that the ssl module no longer likes
 pytestmark = pytest.mark.filterwarnings("ignore:ssl.PROTOCOL_TLSv1_2:DeprecationWarning")
 
 CHROMIUM = shutil.which("chromium")
 CHROMEDRIVER = shutil.which("chromedriver")
 WAIT_S = 30
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-sync",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--window-size=1280,1000",
+)
 
 if CHROMIUM is None or CHROMEDRIVER is None:
     if os.environ.get("CI") == "true":
@@ -116,7 +124,8 @@ class Device:
         return self._commands.pop(0)
 
     def send(self, body: dict[str, Any], kind: str = "reading", correlation_id: str | None = None) -> None:
-        message = azure_device.Message(json.dumps(body), content_type="application/json", content_encoding="utf-8")
+        build: Any = azure_device.Message  # the SDK's constructor has no types
+        message = build(json.dumps(body), content_type="application/json", content_encoding="utf-8")
         message.message_id = f"{body.get('run')}-{body.get('sequence')}"
         message.correlation_id = correlation_id
         message.custom_properties = {"schema": "1", "type": kind, "simulated": "true"}
@@ -158,10 +167,7 @@ class Browser:
     def __init__(self, profile: Path) -> None:
         options = webdriver.ChromeOptions()
         options.binary_location = CHROMIUM or ""
-        for flag in (
-            "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
-            "--disable-background-networking --disable-component-update --window-size=1280,1000"
-        ).split():
+        for flag in FLAGS:
             options.add_argument(flag)
         options.add_argument(f"--user-data-dir={profile}")
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
@@ -174,8 +180,12 @@ class Browser:
         self.driver.get(url)
 
     def text(self, selector: str) -> str:
-        found = self.driver.find_elements(By.CSS_SELECTOR, selector)
-        return " ".join(str(element.text) for element in found)
+        """What is to be read there, in one look: the page may redraw between two."""
+        script = """
+            const found = [...document.querySelectorAll(arguments[0])];
+            return found.filter((e) => e.checkVisibility()).map((e) => e.innerText).join(" ");
+        """
+        return " ".join(self.driver.execute_script(script, selector).split())
 
     def wait(self, what: Callable[[], Any]) -> Any:
         return WebDriverWait(self.driver, WAIT_S, poll_frequency=0.1).until(lambda _: what())
@@ -186,11 +196,17 @@ class Browser:
         except Exception as error:
             raise AssertionError(f"{selector} says {self.text(selector)!r}, not {part!r}") from error
 
+    def speed_line(self) -> str | None:
+        """The drawn path of the speed, None before there is one."""
+        script = "return document.querySelector('.line.speed')?.getAttribute('d')"
+        path = self.driver.execute_script(script)
+        return None if path is None else str(path)
+
     def press(self, *keys: str) -> None:
         webdriver.ActionChains(self.driver).send_keys(*keys).perform()
 
     def focused(self) -> str:
-        return str(self.driver.execute_script("return document.activeElement.id || document.activeElement.value"))
+        return str(self.driver.execute_script("return document.activeElement.id"))
 
     def width(self, pixels: int, height: int = 800, scale: int = 2) -> None:
         self.driver.execute_cdp_cmd(
@@ -271,8 +287,7 @@ def test_readings_appear_without_a_reload(site: Site, device: Device, browser: B
     browser.wait_text("#devices", "mast-2 not connected")
     browser.driver.find_element(By.CSS_SELECTOR, "#sensors input[value=top]").click()
     browser.driver.execute_script("window.sameDocument = true")
-    line = "return document.querySelector('.line.speed').getAttribute('d')"
-    before = browser.wait(lambda: browser.driver.execute_script(line))
+    before = browser.wait(browser.speed_line)
     assert before.count("M") == 3  # the null readings and the missing ones are two gaps
 
     device.read(windSpeed=11.3, windGust=14.8, windDirection=231.4)
@@ -280,7 +295,7 @@ def test_readings_appear_without_a_reload(site: Site, device: Device, browser: B
     assert browser.text("#gust") == "14.8"
     assert browser.text("#direction") == "231° SW"
     assert browser.text("#simulated") == "simulated"
-    browser.wait(lambda: browser.driver.execute_script(line) != before)
+    browser.wait(lambda: browser.speed_line() != before)
 
     device.read(windSpeed=None, windGust=None, windDirection=None, quality="missing", flags=["no-answer"])
     browser.wait_text("#quality", "missing · no-answer")
@@ -302,6 +317,27 @@ def test_sensors_are_told_apart(site: Site, device: Device, browser: Browser) ->
     browser.wait_text("#speed", "3.5")
     browser.driver.find_element(By.CSS_SELECTOR, "#sensors input[value=top]").click()
     browser.wait_text("#speed", "30.5")
+
+
+def test_the_plot_can_be_read_by_keyboard(site: Site, device: Device, browser: Browser) -> None:
+    """Arrow keys walk over the readings; the cursor stays with its reading while new ones come."""
+    device.read(windSpeed=12.5, windGust=15.5, windDirection=90)
+    browser.open(site.page.url)
+    browser.wait_text("#sensors", "top")
+    browser.driver.find_element(By.CSS_SELECTOR, "#sensors input[value=top]").send_keys(Keys.SPACE)
+    browser.wait_text("#speed", "12.5")
+    browser.press(Keys.TAB)
+    browser.wait(lambda: browser.speed_line() is not None and browser.focused() == "plot")
+    browser.press(Keys.ARROW_LEFT)
+    browser.wait_text("#readout", "12.5 m/s, gust 15.5 m/s, from 090° E")
+    before = browser.speed_line()
+    device.read(windSpeed=2.5)
+    browser.wait(lambda: browser.speed_line() != before)
+    assert "12.5 m/s" in browser.text("#readout")
+    browser.press(Keys.END)
+    browser.wait_text("#readout", ": 2.5 m/s")
+    browser.press(Keys.ESCAPE)
+    browser.wait(lambda: browser.text("#readout") == "")
 
 
 def test_a_command_is_sent_by_keyboard_and_its_stages_are_apart(
@@ -326,7 +362,8 @@ def test_a_command_is_sent_by_keyboard_and_its_stages_are_apart(
 
     device.answer(command, "refused", "hold")
     browser.wait_text("#sent [data-stage=outcome]", "refused: hold")
-    browser.wait(lambda: "refused: hold" in browser.driver.find_element(By.ID, "announce").get_attribute("textContent"))
+    said = browser.driver.find_element(By.ID, "announce")
+    browser.wait(lambda: "refused: hold" in str(said.get_attribute("textContent")))
     assert "delivered" in browser.text("#sent [data-stage=device]")
     assert browser.complaints() == []
 
@@ -343,6 +380,9 @@ def test_a_command_to_a_device_that_is_away_waits(site: Site, browser: Browser) 
     browser.wait_text("#sent .title", "<b>heater</b> on for 10 s")
     assert "waiting for the device" in browser.text("#sent [data-stage=device]")
     assert "not yet" in browser.text("#sent [data-stage=outcome]")
+    site.hub.send_c2d("mast-1", b"short-lived", message_id="short", expires_in_s=0.5)
+    browser.wait_text("#sent [data-id=short] [data-stage=device]", "expired, not delivered")
+    assert "none" in browser.text("#sent [data-id=short] [data-stage=outcome]")
     assert browser.complaints() == []
 
 
@@ -393,12 +433,15 @@ def test_another_origin_is_refused(site: Site, browser: Browser) -> None:
 @pytest.mark.parametrize(
     ("fragment", "words"), [("", "lacks its token"), ("#token=wrong", "does not accept this page's token")]
 )
-def test_a_wrong_token_is_said_with_the_remedy(site: Site, browser: Browser, fragment: str, words: str) -> None:
+def test_a_wrong_token_is_said_with_the_remedy(
+    site: Site, browser: Browser, fragment: str, words: str
+) -> None:
     """Without the right token the page says so and what to open; the right address then works at once."""
     browser.open(site.page.address + fragment)
     browser.wait_text("#notice", words)
     assert "masthead hub" in browser.text("#notice")
     assert browser.text("#link") == "no access"
+    assert browser.text("#no-device") == ""
     browser.driver.get(site.page.url)  # only the fragment changes: no new document
     browser.wait_text("#link", "live")
     assert browser.text("#notice") == ""
@@ -410,6 +453,7 @@ def test_the_stream_comes_back_by_itself(site: Site, device: Device, browser: Br
     browser.wait_text("#link", "live")
     site.run(site.page.stop())
     browser.wait_text("#link", "connection to the hub lost")
+    browser.wait_text("#devices", "mast-1 not known")
     site.restart_page()
     browser.wait_text("#notice", "makes a new one at each start")
     browser.driver.get(site.page.url)

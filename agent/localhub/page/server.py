@@ -7,6 +7,7 @@ import errno
 import secrets
 import socket
 import uuid
+from contextlib import aclosing
 from importlib import resources
 
 from aiohttp import web
@@ -75,6 +76,8 @@ class PageServer:
             self._streams.discard(task)
         if request.transport is not None:
             request.transport.abort()  # also when the reader has stopped reading
+        if not task.cancelled():
+            task.result()
         return response
 
     async def _command(self, request: web.Request) -> web.Response:
@@ -107,9 +110,10 @@ async def start_page(hub: Hub, first_port: int = 8080) -> PageServer:
 async def _push(hub: Hub, response: web.StreamResponse) -> None:
     """Write lines until the reader goes or is too slow."""
     try:
-        async for line in lines(hub):
-            async with asyncio.timeout(_WRITE_TIMEOUT_S):
-                await response.write(line)
+        async with aclosing(lines(hub)) as stream:
+            async for line in stream:
+                async with asyncio.timeout(_WRITE_TIMEOUT_S):
+                    await response.write(line)
     except (ConnectionError, TimeoutError):
         return
 

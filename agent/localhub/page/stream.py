@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from ..notices import C2dChanged, EventStored, Missed
@@ -24,7 +24,7 @@ _EVENTS = 20_000
 _COMMANDS_PER_DEVICE = 30
 
 
-async def lines(hub: Hub, beat_s: float = BEAT_S) -> AsyncIterator[bytes]:
+async def lines(hub: Hub, beat_s: float = BEAT_S) -> AsyncGenerator[bytes, None]:
     """The lines for one reader. Ends when the reader was too slow: it then asks again and gets a snapshot."""
     subscription = hub.subscribe(_CAPACITY)
     once = Deduplicator()
@@ -33,7 +33,8 @@ async def lines(hub: Hub, beat_s: float = BEAT_S) -> AsyncIterator[bytes]:
         yield _line(snapshot)
         while True:
             try:
-                notice = await asyncio.wait_for(subscription.get(), beat_s)
+                async with asyncio.timeout(beat_s):
+                    notice = await subscription.get()
             except TimeoutError:
                 notice = None
             if isinstance(notice, Missed):

@@ -8,11 +8,20 @@ import socket
 import ssl
 import struct
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
 from agent.localhub.hub import LocalHub
+
+
+def eventually(condition: Callable[[], object], patience_s: float = 10.0) -> None:
+    """Wait until ``condition`` holds; fail if it does not."""
+    deadline = time.monotonic() + patience_s
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
 
 
 def text(value: str | bytes) -> bytes:
@@ -40,7 +49,13 @@ def token(key: str, scope: str, expires_s: float, policy: str | None = None) -> 
 
 
 def connect(
-    client_id: str, username: str, password: str, *, clean: bool = True, keep_alive_s: int = 60, level: int = 4
+    client_id: str,
+    username: str,
+    password: str,
+    *,
+    clean: bool = True,
+    keep_alive_s: int = 60,
+    level: int = 4,
 ) -> bytes:
     """A CONNECT."""
     head = text("MQTT") + bytes([level, 0xC0 | (2 if clean else 0)]) + struct.pack("!H", keep_alive_s)
@@ -85,7 +100,9 @@ class RawClient:
     def send(self, content: bytes) -> None:
         self._socket.sendall(content)
 
-    def login(self, device_id: str = "mast-1", *, clean: bool = True, keep_alive_s: int = 60) -> tuple[int, int]:
+    def login(
+        self, device_id: str = "mast-1", *, clean: bool = True, keep_alive_s: int = 60
+    ) -> tuple[int, int]:
         """CONNECT as the device does; (session present, return code)."""
         return self.log_in_with(
             device_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from agent.localhub.hub import LocalHub
 
-from .client import RawClient, connect, packet, publish, subscribe, token
+from .client import RawClient, connect, eventually, packet, publish, subscribe, token
 
 EVENTS = "devices/mast-1/messages/events/"
 DEVICEBOUND = "devices/mast-1/messages/devicebound/#"
@@ -22,7 +23,9 @@ def test_a_message_is_stored_with_its_properties_before_it_is_acknowledged(hub: 
     """A PUBACK means that the event is in the store, with system and own properties told apart."""
     with RawClient(hub) as client:
         assert client.login() == (0, 0)
-        client.send(publish(EVENTS + "%24.mid=a%2Fb&site=north%20ridge&empty=&bare", b"\x00\xff", packet_id=7))
+        client.send(
+            publish(EVENTS + "%24.mid=a%2Fb&site=north%20ridge&empty=&bare", b"\x00\xff", packet_id=7)
+        )
         assert client.receive() == (0x40, b"\x00\x07")
     [event] = hub.store.events.after()
     assert event.body == b"\x00\xff"
@@ -76,12 +79,29 @@ def test_an_array_of_the_largest_size_is_taken_and_one_byte_more_is_not(hub: Loc
     assert len(hub.store.events.after()) == 1
 
 
+def test_what_cannot_be_stored_is_not_acknowledged(hub: LocalHub) -> None:
+    """On a full disk the device loses its connection instead, and sends again later."""
+    hub.store._database._writer.execute("PRAGMA max_page_count = 1")  # as small as it is now
+    with RawClient(hub) as client:
+        client.login()
+        client.send(publish(EVENTS, bytes(200_000)))
+        assert client.is_closed()
+    eventually(lambda: not hub.connected())
+    hub.store._database._writer.execute("PRAGMA max_page_count = 1000000")
+    with RawClient(hub) as client:
+        client.login()
+        client.send(publish(EVENTS, b"again", packet_id=2))
+        assert client.receive() == (0x40, b"\x00\x02")
+
+
 def test_foreign_filters_are_refused_one_by_one(hub: LocalHub) -> None:
     """SUBACK grants what is the device's, with QoS 1 at most, and says 0x80 to the rest."""
     with RawClient(hub) as client:
         client.login()
         client.send(
-            subscribe(9, (DEVICEBOUND, 2), ("devices/mast-2/messages/devicebound/#", 1), ("$iothub/twin/res/#", 0))
+            subscribe(
+                9, (DEVICEBOUND, 2), ("devices/mast-2/messages/devicebound/#", 1), ("$iothub/twin/res/#", 0)
+            )
         )
         assert client.receive() == (0x90, b"\x00\x09\x01\x80\x00")
 
@@ -166,7 +186,7 @@ def test_only_so_many_messages_are_in_flight(hub: LocalHub) -> None:
 
 
 def test_a_second_connection_takes_over(hub: LocalHub) -> None:
-    """The same device connecting again ends the older connection, and what was in flight there comes again."""
+    """The same device connecting again ends its older connection; what was in flight there comes again."""
     hub.send_c2d("mast-1", b"one")
     with RawClient(hub) as old, RawClient(hub) as new:
         old.login(clean=False)
@@ -266,13 +286,16 @@ def test_what_breaks_the_protocol_ends_its_own_connection_only(
     with RawClient(hub) as bad, RawClient(hub) as good:
         good.login("mast-9")
         bad.login()
-        bad.send(MALFORMED[name]())
-        assert bad.is_closed()
-        good.ping()
-    lines = [r for r in caplog.records if r.levelname in ("WARNING", "ERROR")]
-    assert len(lines) == 1
-    assert lines[0].exc_info is None
-    assert "\n" not in lines[0].getMessage()
+        with caplog.at_level("INFO", "agent.localhub"):
+            bad.send(MALFORMED[name]())
+            assert bad.is_closed()
+            eventually(lambda: hub.connected() == {"mast-9"})
+            good.ping()
+    [line] = caplog.records
+    assert line.getMessage().startswith("mast-1 disconnected: ")
+    assert line.exc_info is None
+    assert "the link broke" not in line.getMessage()
+    assert "\n" not in line.getMessage()
 
 
 @pytest.mark.parametrize(
@@ -299,8 +322,6 @@ def test_a_connection_begins_with_a_sound_connect(hub: LocalHub, content: bytes)
 
 def test_plain_bytes_on_the_tls_port_disturb_nobody(hub: LocalHub, caplog: pytest.LogCaptureFixture) -> None:
     """A peer without TLS is dropped, without a traceback."""
-    import socket
-
     with RawClient(hub) as good:
         good.login()
         with socket.create_connection((hub.address, hub.port), timeout=10) as plain:
@@ -325,9 +346,15 @@ noise = st.one_of(
     st.binary(max_size=64),
     st.builds(packet, st.integers(0, 255), st.binary(max_size=64)),
     st.builds(
-        lambda content, at, byte: content[: at % len(content)] + bytes([byte]) + content[at % len(content) + 1 :],
+        lambda content, at, byte: (
+            content[: at % len(content)] + bytes([byte]) + content[at % len(content) + 1 :]
+        ),
         st.sampled_from(
-            [publish(EVENTS, b"x"), subscribe(1, (DEVICEBOUND, 1)), connect("mast-1", "localhost/mast-1/?api", "p")]
+            [
+                publish(EVENTS, b"x"),
+                subscribe(1, (DEVICEBOUND, 1)),
+                connect("mast-1", "localhost/mast-1/?api", "p"),
+            ]
         ),
         st.integers(0, 100),
         st.integers(0, 255),

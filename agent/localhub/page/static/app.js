@@ -26,16 +26,17 @@ let quiet = true;
 
 function render(quietly) {
   const listed = model.listed;
+  const lost = document.body.dataset.link !== "live"; // what was true then may not be true now
   if (!listed.some((device) => device.id === chosen.device)) {
     chosen.device = (listed.find((device) => device.connected) ?? listed[0])?.id ?? null;
     chosen.sensor = null;
   }
   byId("devices").hidden = listed.length === 0;
-  byId("no-device").hidden = listed.length > 0;
+  byId("no-device").hidden = lost || listed.length > 0;
   byId("device").hidden = chosen.device === null;
   devices.show(listed.map(({ id, connected, enabled }) => ({
-    value: id, label: id, note: enabled ? (connected ? "connected" : "not connected") : "disabled",
-    state: connected ? "good" : "idle" })), chosen.device);
+    value: id, label: id, state: connected && !lost ? "good" : "idle",
+    note: lost ? "not known" : !enabled ? "disabled" : connected ? "connected" : "not connected" })), chosen.device);
   if (chosen.device === null) return;
 
   const device = model.device(chosen.device);
@@ -52,10 +53,14 @@ function render(quietly) {
   log.show(device);
 }
 
-/** Many lines, one drawing. */
 function take(line) {
   model.take(line);
   quiet = quiet || line.kind === "snapshot";
+  schedule();
+}
+
+/** Many lines, one drawing. */
+function schedule() {
   if (queued) return;
   queued = true;
   requestAnimationFrame(() => {
@@ -73,10 +78,10 @@ function linkState(state) {
   const notice = byId("notice");
   notice.hidden = state !== "refused";
   setText(notice, state === "refused" ? (token() ? WRONG_TOKEN : NO_TOKEN) : "");
+  schedule();
 }
 
 const stream = new Stream(take, linkState);
-const start = () => (token() ? stream.start() : linkState("refused"));
-addEventListener("hashchange", start);
+addEventListener("hashchange", () => stream.start()); // the right address pasted over a wrong one loads nothing
 setInterval(() => now.tick(), 1000);
-start();
+stream.start();

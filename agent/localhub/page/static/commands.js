@@ -1,7 +1,7 @@
 // The form that sends a command, and the three stages of each one sent.
 
 import { sendCommand } from "./api.js";
-import { byId, el, setText } from "./dom.js";
+import { arrange, byId, el, setText } from "./dom.js";
 import { time } from "./format.js";
 
 const SIGNS = { done: "✓", bad: "✕", waiting: "…", idle: "·" };
@@ -65,7 +65,7 @@ export class SentCommands {
     }
     this.#rows = rows;
     const nodes = [...rows.values()].map((row) => row.node);
-    if (nodes.length !== list.children.length || nodes.some((node, i) => node !== list.children[i])) list.replaceChildren(...nodes);
+    arrange(list, nodes);
     byId("no-command").hidden = nodes.length > 0;
   }
 

@@ -23,6 +23,13 @@ export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
+/** Makes `nodes` the children of `list`; what stays is not touched, so that scrolling and selection survive. */
+export function arrange(list, nodes) {
+  const wanted = new Set(nodes);
+  for (const child of [...list.children]) if (!wanted.has(child)) child.remove();
+  nodes.forEach((node, i) => { if (list.children[i] !== node) list.insertBefore(node, list.children[i] ?? null); });
+}
+
 /** A group of radio buttons that is rebuilt only when its options change, so that it keeps the focus. */
 export class Choice {
   #built = "";

@@ -4,7 +4,7 @@
 import { setText, svg } from "./dom.js";
 import { direction, speed, tick, time } from "./format.js";
 
-const LEFT = 40, RIGHT = 10, TOP = 22, SPEED_HEIGHT = 210, GAP = 30, STRIP_HEIGHT = 92, AXIS = 24;
+const LEFT = 40, RIGHT = 18, TOP = 24, SPEED_HEIGHT = 210, GAP = 46, STRIP_HEIGHT = 92, AXIS = 24;
 const HEIGHT = TOP + SPEED_HEIGHT + GAP + STRIP_HEIGHT + AXIS;
 const STRIP_TOP = TOP + SPEED_HEIGHT + GAP;
 const STEPS_S = [5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 604_800];
@@ -19,21 +19,23 @@ function niceStep(max, count) {
 
 /** Path of a line through [x, y | null, time]; broken at a null and where more than `gapMs` lie between. */
 function linePath(points, gapMs) {
-  let path = "", before = null;
+  const runs = [];
+  let before = null;
   for (const [x, y, at] of points) {
     if (y !== null) {
-      const joined = before !== null && at - before <= gapMs;
-      path += joined ? `L${x.toFixed(1)} ${y.toFixed(1)}` : `M${x.toFixed(1)} ${y.toFixed(1)}h0`;
+      if (before === null || at - before > gapMs) runs.push([]);
+      runs.at(-1).push(`${x.toFixed(1)} ${y.toFixed(1)}`);
     }
     before = y === null ? null : at;
   }
-  return path;
+  // a value that stands alone is a short dash: a line needs two
+  return runs.map((run) => (run.length === 1 ? `M${run[0]}m-2 0h4` : `M${run.join("L")}`)).join("");
 }
 
 export class Plot {
   #points = [];
   #scale = null;
-  #cursor = null; // index into the visible points
+  #cursor = null; // the point under it, which it stays with
   #queued = false;
 
   constructor(box, readout) {
@@ -51,6 +53,7 @@ export class Plot {
   /** Points in order of arrival. */
   show(points) {
     this.#points = points;
+    if (!points.includes(this.#cursor)) this.#cursor = null;
     this.#queue();
   }
 
@@ -106,29 +109,28 @@ export class Plot {
   }
 
   #axes({ width, step, top, end, span, x, y, strip }) {
-    const nodes = [svg("text", { class: "axis-unit", x: 0, y: 10 }, "m/s"),
-      svg("text", { class: "axis-unit", x: 0, y: STRIP_TOP - 12 }, "from")];
+    const nodes = [svg("text", { class: "axis unit-name", x: LEFT - 9, y: 9 }, "m/s"),
+      svg("text", { class: "axis unit-name", x: LEFT - 9, y: STRIP_TOP - 15 }, "from")];
     const row = (at, label, strong) => nodes.push(
       svg("line", { class: strong ? "rule base" : "rule", x1: LEFT, x2: width - RIGHT, y1: at, y2: at }),
       svg("text", { class: "axis left", x: LEFT - 9, y: at }, label));
     const decimals = step < 1 ? 1 : 0;
     for (let i = 0; i * step <= top + 1e-9; i += 1) row(Math.round(y(i * step)) + 0.5, (i * step).toFixed(decimals), i === 0);
     ["N", "E", "S", "W", "N"].forEach((letter, i) => row(Math.round(strip(i * 90)) + 0.5, letter, i === 0));
-    const room = Math.max(2, Math.floor((width - LEFT - RIGHT) / 84));
+    const room = Math.max(2, Math.floor((width - LEFT - RIGHT) / 76));
     const every = 1000 * (STEPS_S.find((s) => (span / 1000 / s) <= room) ?? STEPS_S.at(-1));
     const zone = new Date(end).getTimezoneOffset() * 60_000;
     for (let at = Math.ceil((end - span - zone) / every) * every + zone; at <= end; at += every) {
       const place = Math.round(x(at)) + 0.5;
       nodes.push(svg("line", { class: "rule upright", x1: place, x2: place, y1: TOP, y2: STRIP_TOP + STRIP_HEIGHT }));
-      if (place < LEFT + 22 || place > width - 26) continue;
-      nodes.push(svg("text", { class: "axis bottom", x: place, y: HEIGHT - 5 }, tick(at, every)));
+      if (every >= 60_000 || place < width - 30) nodes.push(svg("text", { class: "axis bottom", x: place, y: HEIGHT - 5 }, tick(at, every)));
     }
     return nodes;
   }
 
   #cursorMarks({ visible, x, y, strip }) {
-    const point = visible[this.#cursor];
-    if (!point) return [];
+    const point = this.#cursor;
+    if (!visible.includes(point)) return [];
     const place = x(point.time);
     const mark = (kind, at) => svg("circle", { class: `mark ${kind}`, cx: place, cy: at, r: 4 });
     return [
@@ -144,28 +146,27 @@ export class Plot {
     const at = event.clientX - this.image.getBoundingClientRect().left;
     const distance = (point) => Math.abs(this.#scale.x(point.time) - at);
     const { visible } = this.#scale;
-    let nearest = 0;
-    visible.forEach((point, i) => { if (distance(point) < distance(visible[nearest])) nearest = i; });
-    this.#setCursor(nearest);
+    this.#setCursor(visible.reduce((nearest, point) => (distance(point) < distance(nearest) ? point : nearest)));
   }
 
   #key(event) {
-    const count = this.#scale?.visible.length ?? 0;
-    const from = this.#cursor ?? count;
-    const to = { ArrowLeft: from - 1, ArrowRight: from + 1, Home: 0, End: count - 1, Escape: null }[event.key];
-    if (to === undefined || count === 0) return;
+    const visible = this.#scale?.visible ?? [];
+    const last = visible.length - 1;
+    const from = visible.includes(this.#cursor) ? visible.indexOf(this.#cursor) : last + 1;
+    const to = { ArrowLeft: from - 1, ArrowRight: from + 1, Home: 0, End: last, Escape: null }[event.key];
+    if (to === undefined || last < 0) return;
     event.preventDefault();
-    this.#setCursor(to === null ? null : Math.min(Math.max(to, 0), count - 1));
+    this.#setCursor(to === null ? null : visible[Math.min(Math.max(to, 0), last)]);
   }
 
-  #setCursor(index) {
-    if (index === this.#cursor) return;
-    this.#cursor = index;
+  #setCursor(point) {
+    if (point === this.#cursor) return;
+    this.#cursor = point;
     this.#queue();
   }
 
   #say() {
-    const point = this.#cursor === null ? null : this.#scale.visible[this.#cursor];
+    const point = this.#cursor;
     setText(this.readout, point
       ? `${time(point.time)}: ${speed(point.speed)} m/s, gust ${speed(point.gust)} m/s, from ${direction(point.direction)}`
       : "");

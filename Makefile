@@ -1,0 +1,43 @@
+# Two commands do everything: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check long clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.hub  ## a hub, a mast and its page on this machine
+	@$(BIN)/masthead demo
+
+test: $(VENV)/.dev check  ## every check and every test but the long ones
+	@rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest -m "not long"
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+long: $(VENV)/.dev  ## what takes minutes
+	$(BIN)/python -m pytest -m long
+
+clean:
+	rm -rf $(VENV) build *.egg-info .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; name one with: make demo PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "python3-venv is missing: sudo apt install python3-venv"; exit 1; }
+
+$(VENV)/.hub: setup.cfg pyproject.toml | $(VENV)/bin/python
+	@echo "Installing into $(VENV) …"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[hub]'
+	@touch $@
+
+$(VENV)/.dev: setup.cfg pyproject.toml | $(VENV)/bin/python
+	@echo "Installing into $(VENV) …"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[hub,dev]'
+	@touch $@ $(VENV)/.hub
