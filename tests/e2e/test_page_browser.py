@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import os
-import shutil
 import threading
 import uuid
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,39 +15,15 @@ from typing import Any
 
 import azure.iot.device as azure_device
 import pytest
-from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import WebDriverWait
 
 from agent.localhub.hub import LocalHub
 from agent.localhub.page import PageServer, start_page
 from agent.localhub.records import Arrival
 from agent.localhub.store import Store
 from hw.clock import SystemClock
-
-# the SDK names its TLS version in a way that the ssl module no longer likes
-pytestmark = pytest.mark.filterwarnings("ignore:ssl.PROTOCOL_TLSv1_2:DeprecationWarning")
-
-CHROMIUM = shutil.which("chromium")
-CHROMEDRIVER = shutil.which("chromedriver")
-WAIT_S = 30
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-sync",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--window-size=1280,1000",
-)
-
-if CHROMIUM is None or CHROMEDRIVER is None:
-    if os.environ.get("CI") == "true":
-        raise RuntimeError("the page's tests need chromium and chromedriver")
-    pytest.skip("no chromium", allow_module_level=True)
+from tests.e2e.browser import WAIT_S, Browser
 
 
 def reading(sequence: int, time_s: float, sensor: str = "top", **changes: Any) -> dict[str, Any]:
@@ -161,72 +135,6 @@ class Device:
         self._client.shutdown()
 
 
-class Browser:
-    """Chromium with a page open, and what a test wants to know of it."""
-
-    def __init__(self, profile: Path) -> None:
-        options = webdriver.ChromeOptions()
-        options.binary_location = CHROMIUM or ""
-        for flag in FLAGS:
-            options.add_argument(flag)
-        options.add_argument(f"--user-data-dir={profile}")
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        service = webdriver.ChromeService(executable_path=CHROMEDRIVER)
-        self.driver = webdriver.Chrome(options=options, service=service)
-        self.driver.set_script_timeout(WAIT_S)
-
-    def open(self, url: str) -> None:
-        self.driver.get("about:blank")
-        self.driver.get(url)
-
-    def text(self, selector: str) -> str:
-        """What is to be read there, in one look: the page may redraw between two."""
-        script = """
-            const found = [...document.querySelectorAll(arguments[0])];
-            return found.filter((e) => e.checkVisibility()).map((e) => e.innerText).join(" ");
-        """
-        return " ".join(self.driver.execute_script(script, selector).split())
-
-    def wait(self, what: Callable[[], Any]) -> Any:
-        return WebDriverWait(self.driver, WAIT_S, poll_frequency=0.1).until(lambda _: what())
-
-    def wait_text(self, selector: str, part: str) -> None:
-        try:
-            self.wait(lambda: part in self.text(selector))
-        except Exception as error:
-            raise AssertionError(f"{selector} says {self.text(selector)!r}, not {part!r}") from error
-
-    def speed_line(self) -> str | None:
-        """The drawn path of the speed, None before there is one."""
-        script = "return document.querySelector('.line.speed')?.getAttribute('d')"
-        path = self.driver.execute_script(script)
-        return None if path is None else str(path)
-
-    def press(self, *keys: str) -> None:
-        webdriver.ActionChains(self.driver).send_keys(*keys).perform()
-
-    def focused(self) -> str:
-        return str(self.driver.execute_script("return document.activeElement.id"))
-
-    def width(self, pixels: int, height: int = 800, scale: int = 2) -> None:
-        self.driver.execute_cdp_cmd(
-            "Emulation.setDeviceMetricsOverride",
-            {"width": pixels, "height": height, "deviceScaleFactor": scale, "mobile": pixels < 600},
-        )
-
-    def scheme(self, name: str) -> None:
-        features = [{"name": "prefers-color-scheme", "value": name}]
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-
-    def complaints(self) -> list[str]:
-        """Errors and warnings of the console: scripts' own, failed requests, violations of the policy."""
-        entries = self.driver.get_log("browser")  # type: ignore[no-untyped-call, unused-ignore]
-        return [entry["message"] for entry in entries if entry["level"] in ("SEVERE", "WARNING")]
-
-    def close(self) -> None:
-        self.driver.quit()
-
-
 def record_history(directory: Path, count: int) -> None:
     """Readings of two sensors as they came over the last ``count`` seconds, with a gap and an outage."""
     now_s = SystemClock().wall()
@@ -262,21 +170,6 @@ def device(site: Site) -> Iterator[Device]:
     device = Device(site.hub)
     yield device
     device.close()
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    browser = Browser(tmp_path_factory.mktemp("chromium"))
-    yield browser
-    browser.close()
-
-
-@pytest.fixture
-def browser(chromium: Browser) -> Iterator[Browser]:
-    chromium.complaints()
-    yield chromium
-    chromium.open("about:blank")
-    chromium.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_readings_appear_without_a_reload(site: Site, device: Device, browser: Browser) -> None:
