@@ -7,6 +7,7 @@ Driver settings are checked by the driver's own dataclass (hw/settings.py), so a
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from hw.errors import HardwareError
 from hw.settings import SettingError, did_you_mean, parse, setting
 
 MAX_PROPERTIES_BYTES = 2048  # leaves a 4-KB metering unit room for the reading itself
+OWN_PROPERTIES = frozenset({"schema", "type", "simulated", "calibration"})  # agent/reading.py sets them
+_NAME = re.compile(r"\w[\w.-]{0,63}")
 
 
 class ConfigError(Exception):
@@ -33,10 +36,14 @@ class DeviceConfig:
         None, doc="where readings and the command journal are kept", example="/var/lib/masthead"
     )
     connection_string_file: str | None = setting(
-        None, doc="file (mode 0600) with the device's connection string", example="/etc/masthead/connection-string"
+        None,
+        doc="file (mode 0600) with the device's connection string",
+        example="/etc/masthead/connection-string",
     )
     ca_file: str | None = setting(
-        None, doc="PEM file of a private CA to trust instead of the system's", example="/etc/masthead/hub-ca.pem"
+        None,
+        doc="PEM file of a private CA to trust instead of the system's",
+        example="/etc/masthead/hub-ca.pem",
     )
     hub_tier: str = setting(
         "S1", doc="the hub's tier: its metering unit and daily quota", choices=("F1", "S1", "S2", "S3")
@@ -57,21 +64,25 @@ class DeviceConfig:
 
 @dataclass(frozen=True)
 class TelemetryConfig:
-    """What is sent, and how often."""
+    """What is sent, how often, and how long the hub may take."""
 
     report_interval_s: float = setting(60.0, doc="seconds between two readings", minimum=1, maximum=86400)
     send_timeout_s: float = setting(
         30.0, doc="seconds until an unconfirmed message means a dead link", minimum=1, maximum=600
     )
-    properties: dict[str, str] = setting({}, doc="message properties added to every message")
+    properties: dict[str, str] = setting({}, doc="added to every message")  # noqa: RUF009  (a field with a factory)
 
     def __post_init__(self) -> None:
         size = sum(len(k.encode()) + len(v.encode()) for k, v in self.properties.items())
         if size > MAX_PROPERTIES_BYTES:
             raise ValueError(f"properties are {size} bytes together, expected at most {MAX_PROPERTIES_BYTES}")
         for name in self.properties:
-            if not name or name.startswith(("$", "iothub-")) or not name.isascii():
-                raise ValueError(f"properties: {name!r} is no name for a property (ASCII, not starting with $)")
+            if name in OWN_PROPERTIES:
+                raise ValueError(f"properties: {name!r} is set by masthead itself, take another name")
+            if not name or name.startswith(("$", "iothub-")) or not name.isascii() or not name.isprintable():
+                raise ValueError(
+                    f"properties: {name!r} is no name for a property (ASCII, not starting with $)"
+                )
 
 
 @dataclass(frozen=True)
@@ -229,7 +240,7 @@ def loads(text: str, path: Path | None = None) -> Config:
     where = path or Path("configuration")
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits is no TOMLDecodeError
         raise ConfigError(f"{where}: not valid TOML: {error}") from error
     errors: list[SettingError] = []
     known = (*SECTIONS, "sensor", "actuators")
@@ -257,19 +268,29 @@ def _sensors(tables: Any, errors: list[SettingError]) -> Iterator[SensorConfig]:
         return
     if not tables:
         errors.append(
-            SettingError("sensor", 'expected at least one [[sensor]] with id and driver; `masthead sensors` lists them')
+            SettingError(
+                "sensor", "expected at least one [[sensor]] with id and driver; `masthead sensors` lists them"
+            )
         )
     seen: set[str] = set()
     for number, table in enumerate(tables):
         path = f"sensor[{number}]"
-        head, settings, auto = _with_driver(table, _SensorHead, registry.ANEMOMETERS, path, errors)
-        if head is None:
-            continue
-        if head.id in seen:
-            errors.append(SettingError(f"{path}.id", f"{head.id!r} is used twice"))
-        seen.add(head.id)
-        driver = resolve_auto().driver or head.driver if auto else head.driver
-        yield SensorConfig(head.id, driver, settings, head.height_m, head.max_speed_mps, auto)
+        name = table.get("id")
+        if isinstance(name, str):
+            if name and not _NAME.fullmatch(name):
+                errors.append(SettingError(f"{path}.id", _name_expected(name)))
+            if name in seen:
+                errors.append(SettingError(f"{path}.id", f"{name!r} is used twice"))
+            seen.add(name)
+        auto = table.get("driver", "auto") == "auto"
+        resolved = resolve_auto() if auto else None
+        if resolved is not None and resolved.driver is None:
+            errors.append(SettingError(f"{path}.driver", resolved.reason))
+        chosen = resolved.driver if resolved is not None else table["driver"]
+        driver = _driver(registry.ANEMOMETERS, chosen, path, errors)
+        head, settings = _parsed(table, _SensorHead, driver, path, errors)
+        if head is not None and chosen is not None:
+            yield SensorConfig(head.id, chosen, settings, head.height_m, head.max_speed_mps, auto)
 
 
 def _actuators(tables: Any, errors: list[SettingError]) -> Iterator[ActuatorConfig]:
@@ -281,37 +302,41 @@ def _actuators(tables: Any, errors: list[SettingError]) -> Iterator[ActuatorConf
         if not isinstance(table, Mapping):
             errors.append(SettingError(path, f"expected a table [{path}], got {table!r}"))
             continue
-        head, settings, _ = _with_driver(table, _ActuatorHead, registry.ACTUATORS, path, errors)
+        if not _NAME.fullmatch(name):
+            errors.append(SettingError(path, _name_expected(name)))
+        driver = _driver(registry.ACTUATORS, table.get("driver"), path, errors)
+        head, settings = _parsed(table, _ActuatorHead, driver, path, errors)
         if head is not None:
             yield ActuatorConfig(name, head.driver, settings, head.max_on_s)
 
 
-def _with_driver(
-    table: Mapping[str, Any], head: type[Any], drivers: dict[str, str], path: str, errors: list[SettingError]
-) -> tuple[Any, Any, bool]:
-    """(the common part, the driver's own settings, whether the driver was chosen by "auto") of one table."""
-    common = {f for f in head.__dataclass_fields__ if f in table}
-    values, wrong = parse(head, {k: table[k] for k in common}, path)
-    rest = {k: v for k, v in table.items() if k not in common}
-    errors += wrong
-    name = values.driver if values else table.get("driver")
-    auto = name == "auto" and drivers is registry.ANEMOMETERS
-    if auto:
-        resolved = resolve_auto()
-        if resolved.driver is None:
-            errors.append(SettingError(f"{path}.driver", resolved.reason))
-            return None, None, auto
-        name = resolved.driver
+def _driver(drivers: dict[str, str], name: Any, path: str, errors: list[SettingError]) -> Any:
+    """The driver's class, or None: what is no text is told by the table's common part."""
     if not isinstance(name, str):
-        return None, None, auto
+        return None
     try:
-        driver = registry.load(drivers, name)
+        return registry.load(drivers, name)
     except HardwareError as error:
         errors.append(SettingError(f"{path}.driver", str(error)))
-        return None, None, auto
-    known = set(head.__dataclass_fields__) | set(driver.Settings.__dataclass_fields__)
-    unknown = [k for k in rest if k not in known]
-    errors += [SettingError(f"{path}.{k}", f"unknown key{did_you_mean(k, known)}") for k in unknown]
-    settings, wrong = parse(driver.Settings, {k: v for k, v in rest.items() if k not in unknown}, path)
+        return None
+
+
+def _parsed(
+    table: Mapping[str, Any], head: type[Any], driver: Any, path: str, errors: list[SettingError]
+) -> tuple[Any, Any]:
+    """(the common part, the driver's own settings) of one table, None where wrong or not known."""
+    common = set(head.__dataclass_fields__)
+    values, wrong = parse(head, {k: v for k, v in table.items() if k in common}, path)
     errors += wrong
-    return values, settings, auto
+    if driver is None:
+        return None, None
+    known = common | set(driver.Settings.__dataclass_fields__)
+    unknown = [k for k in table if k not in known]
+    errors += [SettingError(f"{path}.{k}", f"unknown key{did_you_mean(k, known)}") for k in unknown]
+    settings, wrong = parse(driver.Settings, {k: v for k, v in table.items() if k in known - common}, path)
+    errors += wrong
+    return values, settings
+
+
+def _name_expected(name: str) -> str:
+    return f"expected a name of letters, digits, '_', '-' and '.', at most 64, got {name!r}"

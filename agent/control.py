@@ -21,6 +21,7 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 _POINTER = "control"
+_FOLDER_PREFIX = "masthead-"
 _MAX_LINE = 65536
 _CLIENT_TIMEOUT_S = 10.0
 _MAX_CLIENTS = 16
@@ -42,38 +43,32 @@ class ControlServer:
 
     def __init__(self, state_directory: Path, handlers: Mapping[str, Handler]) -> None:
         """``handlers``: operation -> function of the request; what they raise as ValueError, LookupError or
-        ControlError becomes the client's error message."""
+        ControlError becomes the client's error message. The caller holds the state lock."""
         self._pointer = state_directory / _POINTER
         self._handlers = dict(handlers)
-        self._folder: Path | None = None
+        self._path: Path | None = None
         self._socket: socket.socket | None = None
         self._slots = threading.BoundedSemaphore(_MAX_CLIENTS)
-        self._stopping = False
 
     def start(self) -> None:
-        """Listen. A machine without Unix sockets has no control socket, and is told so."""
+        """Listen. Where that cannot be done the log says so, and the agent works without."""
         if not hasattr(socket, "AF_UNIX"):
             log.warning("no Unix sockets here: `masthead status` and the like will not reach this agent")
             return
-        path = self._place() / "control.sock"
-        path.unlink(missing_ok=True)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listener.bind(str(path))
-        path.chmod(0o660)
-        with contextlib.suppress(ImportError, LookupError, OSError):
-            shutil.chown(path, group=_GROUP)  # the group may ask without being root
-        listener.listen(_MAX_CLIENTS)
-        self._socket = listener
+        self._clear_away()
         try:
-            new = self._pointer.with_suffix(".new")
-            new.write_text(f"{path}\n")
-            new.replace(self._pointer)
+            self._socket = self._listen()
         except OSError as error:
-            log.warning("%s cannot be written (%s): `masthead status` will not find this agent", self._pointer, error)
-        threading.Thread(target=self._accept, args=(listener,), name="control", daemon=True).start()
+            where = self._path or "a temporary folder"
+            log.warning(
+                "no control socket at %s: %s: `masthead status` will not reach this agent", where, error
+            )
+            self.stop()
+            return
+        threading.Thread(target=self._accept, args=(self._socket,), name="control", daemon=True).start()
 
     def stop(self) -> None:
-        self._stopping = True
+        """Stop listening and remove the socket. May be called twice."""
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
@@ -81,38 +76,58 @@ class ControlServer:
             self._socket = None
             with contextlib.suppress(OSError):
                 self._pointer.unlink(missing_ok=True)
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        if self._path is not None:
+            _remove(self._path)
+            self._path = None
 
-    def _place(self) -> Path:
-        if given := os.environ.get("RUNTIME_DIRECTORY"):
-            return Path(given.split(":")[0])
-        base = os.environ.get("XDG_RUNTIME_DIR")
-        if base is not None and not os.access(base, os.W_OK):
-            base = None
-        self._folder = Path(tempfile.mkdtemp(prefix="masthead-", dir=base))
-        return self._folder
+    def _listen(self) -> socket.socket:
+        self._path = path = _place() / "control.sock"
+        path.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            listener.bind(str(path))
+            path.chmod(0o660)
+            with contextlib.suppress(ImportError, LookupError, OSError):
+                shutil.chown(path, group=_GROUP)  # the group may ask without being root
+            listener.listen(_MAX_CLIENTS)
+            new = self._pointer.with_suffix(".new")
+            new.write_text(f"{path}\n")
+            new.replace(self._pointer)
+        except BaseException:
+            listener.close()
+            raise
+        return listener
+
+    def _clear_away(self) -> None:
+        """What an agent left that was killed: nobody else can be behind it while we hold the lock."""
+        with contextlib.suppress(OSError, ValueError):
+            _remove(Path(self._pointer.read_text().strip()))
 
     def _accept(self, listener: socket.socket) -> None:
-        while not self._stopping:
+        while True:
             try:
                 connection, _ = listener.accept()
             except OSError:
                 return
-            if not self._slots.acquire(blocking=False):
-                connection.close()
+            if self._slots.acquire(blocking=False):
+                threading.Thread(
+                    target=self._serve, args=(connection,), name="control-client", daemon=True
+                ).start()
                 continue
-            threading.Thread(target=self._serve, args=(connection,), name="control-client", daemon=True).start()
+            with contextlib.suppress(OSError), connection:
+                connection.sendall(_line({"error": f"{_MAX_CLIENTS} others are asking already: try again"}))
 
     def _serve(self, connection: socket.socket) -> None:
         try:
             connection.settimeout(_CLIENT_TIMEOUT_S)
             with connection, connection.makefile("rwb") as stream:
                 while line := stream.readline(_MAX_LINE):
-                    stream.write(json.dumps(self._answer(line)).encode() + b"\n")
+                    stream.write(_line(self._answer(line)))
                     stream.flush()
+                    if not line.endswith(b"\n"):
+                        return  # too long, or cut off
         except OSError:
-            pass  # the client went away
+            pass  # the client went away, or has nothing to say
         finally:
             self._slots.release()
 
@@ -120,7 +135,7 @@ class ControlServer:
         try:
             request = json.loads(line)
             handler = self._handlers[request["op"]]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return {"error": f"unknown request (known: {', '.join(self._handlers)})"}
         try:
             return {"result": handler(request)}
@@ -136,7 +151,6 @@ class ControlClient:
 
     def __init__(self, state_directory: Path) -> None:
         """Raises NoDaemon if none answers, ControlError if it may not be asked."""
-        hint = f"no agent is running on {state_directory}: start one with `masthead run`"
         if not hasattr(socket, "AF_UNIX"):
             raise NoDaemon("no Unix sockets on this machine: the agent cannot be asked")
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -149,18 +163,18 @@ class ControlClient:
             raise ControlError(
                 f"not allowed to ask the agent on {state_directory}: use sudo, or join the group {_GROUP}"
             ) from error
-        except OSError as error:
+        except (OSError, ValueError) as error:
             self._socket.close()
-            raise NoDaemon(hint) from error
+            raise NoDaemon(
+                f"no agent is running on {state_directory}: start one with `masthead run`"
+            ) from error
         self._stream = self._socket.makefile("rwb")
 
     def ask(self, op: str, **arguments: Any) -> dict[str, Any]:
         """The daemon's answer. Raises ControlError with its reason."""
         try:
-            self._stream.write(json.dumps({"op": op, **arguments}).encode() + b"\n")
-            self._stream.flush()
-            line = self._stream.readline()
-            answer = json.loads(line)
+            self._send(_line({"op": op, **arguments}))
+            answer = json.loads(self._stream.readline())
         except (OSError, ValueError) as error:
             raise ControlError("the agent did not answer: it may be stopping") from error
         if "error" in answer:
@@ -168,13 +182,42 @@ class ControlClient:
         result: dict[str, Any] = answer["result"]
         return result
 
+    def _send(self, line: bytes) -> None:
+        with contextlib.suppress(BrokenPipeError):  # turned away: the reason is there to be read
+            self._stream.write(line)
+            self._stream.flush()
+
     def close(self) -> None:
+        """May be called twice."""
         with contextlib.suppress(OSError):
             self._stream.close()
-            self._socket.close()
+        self._socket.close()
 
     def __enter__(self) -> ControlClient:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _place() -> Path:
+    """The folder for the socket. Raises OSError."""
+    if given := os.environ.get("RUNTIME_DIRECTORY"):
+        return Path(given.split(":")[0])
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    if base is not None and not os.access(base, os.W_OK):
+        base = None
+    return Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX, dir=base))
+
+
+def _remove(path: Path) -> None:
+    """The socket, and its folder if that is one of our own."""
+    with contextlib.suppress(OSError):
+        if path.is_socket():
+            path.unlink()
+        if path.parent.name.startswith(_FOLDER_PREFIX):
+            path.parent.rmdir()
+
+
+def _line(message: Mapping[str, Any]) -> bytes:
+    return json.dumps(message).encode() + b"\n"

@@ -2,7 +2,7 @@
 
 Start: lock, journal, outbox, actuators safe, sensors, control socket, threads, READY. The hub is never
 waited for. Stop, within five seconds even if the hub is silent: actuators safe first, then samplers, what is
-in flight gets a moment, everything stored is closed; whatever the SDK still does is left to the process's end.
+in flight gets a moment, everything stored is closed; what the SDK still does ends with the process.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Daemon:
         config: Config,
         ca_file: str | None = None,
         clock: Clock | None = None,
-        on_confirmed: Callable[[Row, int], None] = lambda row, total: None,
+        on_confirmed: Callable[[Row, int], None] = lambda *_: None,
     ) -> None:
         """Build everything; nothing runs yet. ``ca_file`` overrides the configuration's.
 
@@ -135,12 +135,16 @@ class Daemon:
         if self.uplink is not None:
             self.uplink.wake = self.writer.wake_uplink = self._thread_of(self.uplink).wake
 
-    def _build_uplink(self, config: Config, ca_file: str | None, on_confirmed: Callable[[Row, int], None]) -> Uplink:
+    def _build_uplink(
+        self, config: Config, ca_file: str | None, on_confirmed: Callable[[Row, int], None]
+    ) -> Uplink:
         from .cloud.azure import AzureHubClient, AzureLoop, HubOptions
 
         assert self._credential is not None  # noqa: S101  (the caller's condition)
         credential = self._credential
-        options = HubOptions(_ca_pem(ca_file), config.device.model_id or config.device.product_info or _product_info())
+        options = HubOptions(
+            _ca_pem(ca_file), config.device.model_id or config.device.product_info or _product_info()
+        )
         self._azure = AzureLoop()
 
         def new_client() -> HubClient:
@@ -166,7 +170,9 @@ class Daemon:
                 if not is_damaged(error):
                     raise
                 aside = set_aside(path)
-                log.error("the command journal is damaged (%s): set aside as %s, a new one begins", error, aside)
+                log.error(
+                    "the command journal is damaged (%s): set aside as %s, a new one begins", error, aside
+                )
                 self._announce("journal-damaged", reason=str(error), setAside=aside.name)
                 return Journal(path, boot_id)
         except (sqlite3.Error, OSError) as error:
@@ -294,7 +300,13 @@ class Daemon:
     def _announce(self, event: str, **details: Any) -> None:
         simulated = any(s.driver in ("simulated", "replay") for s in self._config.sensors)
         self.writer.put(
-            Entry("event", self._clock.monotonic(), {"event": event, **details}, simulated=simulated, urgent=True)
+            Entry(
+                "event",
+                self._clock.monotonic(),
+                {"event": event, **details},
+                simulated=simulated,
+                urgent=True,
+            )
         )
 
     def _say_what_is_simulated(self) -> None:
@@ -337,15 +349,17 @@ class Daemon:
 
     def _handlers(self) -> dict[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]]:
         return {
-            "status": lambda request: self.snapshot(),
-            "sample": lambda request: self.snapshot()["sensors"],
-            "outbox": lambda request: self.snapshot()["outbox"],
+            "status": lambda _: self.snapshot(),
+            "sample": lambda _: self.snapshot()["sensors"],
+            "outbox": lambda _: self.snapshot()["outbox"],
             "actuate": self._actuate,
         }
 
     def _actuate(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         for_s = request.get("for")
-        if for_s is not None and (isinstance(for_s, bool) or not isinstance(for_s, (int, float)) or not for_s > 0):
+        if for_s is not None and (
+            isinstance(for_s, bool) or not isinstance(for_s, (int, float)) or not for_s > 0
+        ):
             raise ValueError(f"for: expected seconds greater than 0, got {for_s!r}")
         name = str(request.get("actuator"))
         future: Future[Value] = self.guard.request(name, request.get("value"), for_s, "local")

@@ -9,74 +9,94 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
+from .outbox import MayDrop, anything, dropped_event
 from .reading import Entry, Row
 
 
 class MemoryOutbox:
-    """A ring of at most ``max_rows`` rows; the oldest that is not in flight goes first."""
+    """A ring of ``max_rows`` rows; the oldest that is not in flight goes first.
 
-    def __init__(self, *, run: str, boot_id: str, max_rows: int = 2000) -> None:
+    It holds more than that only while all its rows are in flight.
+    """
+
+    def __init__(self, *, run: str, boot_id: str, max_rows: int = 2000, simulated: bool = False) -> None:
         self.run = run
         self.boot_id = boot_id
         self.next_sequence = 1
         self.dropped = 0
         self._max_rows = max_rows
-        self._rows: dict[int, Row] = {}
-        self._drops: list[list[int]] = []
+        self._simulated = simulated
+        self._rows: dict[str, Row] = {}
+        self._drops: list[tuple[int, int, str]] = []
+        self._heard = False  # whether anything was confirmed since the last declaration
+        self._newest_s = 0.0
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def append(self, entries: Sequence[Entry], leased: Collection[int] = ()) -> list[Row]:
+    def __contains__(self, row: Row) -> bool:
+        return row.object_id in self._rows
+
+    def append(self, entries: Sequence[Entry], may_drop: MayDrop = anything) -> list[Row]:
         """Hold ``entries``; the new rows. An entry whose key is held already yields none."""
-        rows = []
+        rows = self.flush(may_drop) if self._heard else []
         for entry in entries:
-            if entry.key is not None and any(r.entry.key == entry.key for r in self._rows.values()):
-                continue
-            stamped = replace(entry, body={**entry.body, "durable": False})
-            row = Row(self.next_sequence, self.run, self.boot_id, stamped)
-            self._rows[row.sequence] = row
-            self.next_sequence += 1
-            rows.append(row)
-        self._make_room(leased)
+            if entry.key is None or all(row.entry.key != entry.key for row in self._rows.values()):
+                rows.append(self._hold(entry, may_drop))
         return rows
 
-    def unsent(self, limit: int, leased: Collection[int] = ()) -> list[Row]:
-        """Up to ``limit`` rows to send next, urgent ones first, then by age, but for ``leased`` ones."""
-        free = [row for sequence, row in self._rows.items() if sequence not in leased]
+    def unsent(self, limit: int, skip: Collection[str] = ()) -> list[Row]:
+        """Up to ``limit`` rows to send next, urgent ones first, then by age; none of the ids in ``skip``."""
+        free = [row for name, row in self._rows.items() if name not in skip]
         return sorted(free, key=lambda row: (not row.entry.urgent, row.sequence))[:limit]
 
-    def confirm(self, sequences: Collection[int]) -> None:
+    def confirm(self, rows: Collection[Row]) -> None:
         """The hub has these rows."""
-        for sequence in sequences:
-            self._rows.pop(sequence, None)
+        for row in rows:
+            self._heard |= self._rows.pop(row.object_id, None) is not None
 
-    def flush(self, leased: Collection[int] = ()) -> list[Row]:
+    def flush(self, may_drop: MayDrop = anything) -> list[Row]:
         """Declare what was dropped; the row of the declaration."""
-        if not self._drops:
-            return []
-        ranges = [[first, last, "memory-full"] for first, last in self._drops]
-        body = {"event": "dropped", "count": sum(b - a + 1 for a, b in self._drops), "ranges": ranges}
-        newest = max((row.entry.boot_time_s for row in self._rows.values()), default=0.0)
-        self._drops = []
-        return self.append([Entry("event", newest, body, urgent=True)], leased)
+        declaration = self.take_declaration()
+        return [self._hold(declaration, may_drop)] if declaration else []
+
+    def take_declaration(self) -> Entry | None:
+        """What was dropped and not declared yet; the caller stores it."""
+        drops, self._drops, self._heard = self._drops, [], False
+        return dropped_event(self._newest_s, drops, self._simulated) if drops else None
 
     def rows(self) -> list[Row]:
         """All rows, oldest first."""
         return list(self._rows.values())
 
-    def _make_room(self, leased: Collection[int]) -> None:
-        excess = len(self._rows) - self._max_rows
-        for sequence in [s for s in self._rows if s not in leased][: max(0, excess)]:
-            body = self._rows.pop(sequence).entry.body
-            self.dropped += 1
-            if body.get("event") == "dropped":  # a lost declaration is declared again
-                for first, last, _ in body["ranges"]:
-                    self._note_drop(first, last)
-            self._note_drop(sequence, sequence)
+    def remove(self, rows: Collection[Row]) -> None:
+        """These rows stand elsewhere now."""
+        for row in rows:
+            del self._rows[row.object_id]
 
-    def _note_drop(self, first: int, last: int) -> None:
-        if self._drops and self._drops[-1][1] == first - 1:
-            self._drops[-1][1] = last
-        else:
-            self._drops.append([first, last])
+    def _hold(self, entry: Entry, may_drop: MayDrop) -> Row:
+        if len(self._rows) >= self._max_rows:
+            self._drop_oldest(may_drop)
+        stamped = replace(entry, body={**entry.body, "durable": False})
+        row = Row(self.next_sequence, self.run, self.boot_id, stamped)
+        self._rows[row.object_id] = row
+        self.next_sequence += 1
+        self._newest_s = entry.boot_time_s
+        return row
+
+    def _drop_oldest(self, may_drop: MayDrop) -> None:
+        name = next((name for name in self._rows if may_drop(name)), None)
+        if name is None:
+            return
+        row = self._rows.pop(name)
+        self.dropped += 1
+        if row.entry.body.get("event") == "dropped":  # a lost declaration is declared again
+            for first, last, reason in row.entry.body["ranges"]:
+                self.note_drop(first, last, reason)
+        self.note_drop(row.sequence, row.sequence, "memory-full")
+
+    def note_drop(self, first: int, last: int, reason: str) -> None:
+        """Have these numbers declared as lost."""
+        if self._drops and self._drops[-1][1:] == (first - 1, reason):
+            first = self._drops.pop()[0]
+        self._drops.append((first, last, reason))

@@ -8,6 +8,7 @@ corrected since the row was stored.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -37,6 +38,11 @@ class Entry:
     urgent: bool = False
 
 
+def object_id(run: str, sequence: int) -> str:
+    """How a row is named to the outside: its run and its number."""
+    return f"{run}-{sequence}"
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """A stored entry, with the boot and the run of the process that made it."""
@@ -49,7 +55,7 @@ class Row:
     @property
     def object_id(self) -> str:
         """Unique over everything a device ever sends; consumers drop duplicates by it."""
-        return f"{self.run}-{self.sequence}"
+        return object_id(self.run, self.sequence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +87,37 @@ def build_message(row: Row, device_id: str, boot_clock: BootClock, properties: M
     if entry.calibration:
         own["calibration"] = entry.calibration
     return Message(
-        body=json.dumps(head | body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode(),
+        body=json_text(head | body | head).encode(),  # the head leads, and its names cannot be taken
         message_id=row.object_id,
-        correlation_id=entry.correlation_id,
+        correlation_id=sound(entry.correlation_id),
         properties={**properties, **own},
     )
+
+
+def json_text(body: Mapping[str, Any]) -> str:
+    """``body`` as JSON that can be stored and sent whatever is in it, so that no row ever blocks the queue.
+
+    A number that JSON does not know (NaN, infinity) is null; half a surrogate pair is a question mark.
+    """
+    try:
+        text = json.dumps(dict(body), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except ValueError:
+        text = json.dumps(_finite(body), ensure_ascii=False, separators=(",", ":"))
+    return _sound(text)
+
+
+def sound(text: str | None) -> str | None:
+    """``text`` as UTF-8 can carry it: half a surrogate pair is a question mark."""
+    return None if text is None else _sound(text)
+
+
+def _sound(text: str) -> str:
+    return text.encode(errors="replace").decode()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

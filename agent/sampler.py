@@ -50,12 +50,8 @@ class Sampler:
         put: Callable[[Entry], None],
         height_m: float | None = None,
         max_speed_mps: float | None = None,
-        on_sample: Callable[[str, WindSample], None] = lambda sensor, sample: None,
     ) -> None:
-        """``open_sensor`` may raise HardwareError: it is asked again until the sensor is there.
-
-        ``on_sample`` is told every sample after the range check, on the sampler's thread.
-        """
+        """``open_sensor`` may raise HardwareError: it is asked again until the sensor is there."""
         self.name = f"sampler-{sensor_id}"
         self.sensor_id = sensor_id
         self._open_sensor = open_sensor
@@ -63,7 +59,6 @@ class Sampler:
         self._interval_s = report_interval_s
         self._put = put
         self._height_m = height_m
-        self._on_sample = on_sample
         self._statistics = WindStatistics(rate_hz)
         self._quality = QualityControl(has_direction=True, limit_mps=max_speed_mps or HIGHEST_MPS)
         self._sensor: Anemometer | None = None
@@ -101,7 +96,6 @@ class Sampler:
         self._statistics.add(sample)
         self._sampled += 1
         self._watch(sample)
-        self._on_sample(self.sensor_id, sample)
         self.status = SensorStatus(sample, self._sampled, self._reported, self._lost_since)
         periods = math.floor((now - self._began + _EPSILON_S) / self._period_s) + 1
         return self._began + periods * self._period_s
@@ -115,7 +109,9 @@ class Sampler:
     def _boundary(self, now: float) -> float:
         """The last scheduled end of a report at or before ``now``."""
         assert self._began is not None  # noqa: S101  (set by step)
-        return self._began + math.floor((now - self._began + _EPSILON_S) / self._interval_s) * self._interval_s
+        return (
+            self._began + math.floor((now - self._began + _EPSILON_S) / self._interval_s) * self._interval_s
+        )
 
     def _sample(self, now: float) -> WindSample:
         try:

@@ -12,6 +12,8 @@ import os
 import socket
 import sys
 
+from .redact import redact
+
 _PRIORITY = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
 
 
@@ -48,42 +50,44 @@ def watchdog_interval_s() -> float | None:
     return allowed_s / 2 if allowed_s > 0 else None
 
 
-class _OneLine(logging.Formatter):
-    """One line a record; a traceback follows only where one was asked for (a worker that died)."""
+class LineFormatter(logging.Formatter):
+    """One line a record, secrets masked; a traceback follows only where one was asked for."""
 
     def __init__(self, under_journald: bool) -> None:
         super().__init__("%(message)s" if under_journald else "%(asctime)s %(levelname)-7s %(message)s")
         self.datefmt = "%Y-%m-%d %H:%M:%S"
         self._under_journald = under_journald
 
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  (logging's name)
+        """The line itself: a message of several lines is joined to one."""
+        record.message = " | ".join(line.strip() for line in record.message.splitlines() if line.strip())
+        return super().formatMessage(record)
+
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
+        """The line, and the traceback if there is one, each with its priority where journald reads it."""
+        text = redact(super().format(record))
         if not self._under_journald:
             return text
         prefix = f"<{_PRIORITY.get(record.levelname, 6)}>"
         return "\n".join(prefix + line for line in text.splitlines())
 
 
-class _Redact(logging.Filter):
-    """Masks what is secret in the SDK's own log."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        from .redact import redact
-
-        record.msg, record.args = redact(record.getMessage()), None
-        return True
+def under_journald() -> bool:
+    """Whether standard error goes to journald (sd-daemon(3)): other programs inherit the variable too."""
+    try:
+        found = os.fstat(sys.stderr.fileno())
+    except (OSError, ValueError):
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
 
 
 def setup_logging(*, verbose: bool = False, sdk: bool = False) -> None:
     """Log to standard error. ``sdk``: the Azure SDK's log too, which is otherwise silent."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_OneLine("JOURNAL_STREAM" in os.environ))
+    handler.setFormatter(LineFormatter(under_journald()))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.INFO)
     logging.getLogger("agent").setLevel(logging.DEBUG if verbose else logging.INFO)
     for name in ("azure", "paho"):
-        logger = logging.getLogger(name)
-        logger.setLevel(logging.DEBUG if sdk else logging.CRITICAL + 1)
-    if sdk:
-        handler.addFilter(_Redact())
+        logging.getLogger(name).setLevel(logging.DEBUG if sdk else logging.CRITICAL + 1)

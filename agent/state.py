@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from types import TracebackType
@@ -30,9 +31,11 @@ class StateLock:
         if not _lock(self._fd):
             holder = os.pread(self._fd, 32, 0).decode(errors="replace").strip()
             self.release()
-            raise StateError(f"{directory} is in use by another masthead" + (f" (process {holder})" if holder else ""))
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, str(os.getpid()).encode(), 0)
+            named = f" (process {holder})" if holder else ""
+            raise StateError(f"{directory} is in use by another masthead{named}")
+        with contextlib.suppress(OSError):  # a full disk: the number only helps whoever is refused
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, str(os.getpid()).encode(), 0)
 
     def release(self) -> None:
         """May be called twice."""

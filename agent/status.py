@@ -51,7 +51,9 @@ def snapshot(
             "state": link.state if link else "off",
             "since": wall.time_text(link.since_boot_s) if link else None,
             "attempts": link.attempts if link else 0,
-            "retryIn": max(0.0, round(link.retry_at_boot_s - now, 1)) if link and link.retry_at_boot_s else None,
+            "retryIn": max(0.0, round(link.retry_at_boot_s - now, 1))
+            if link and link.retry_at_boot_s
+            else None,
             "lastError": link.last_error if link else no_credential,
         },
         "sendStatus": "busy" if busy else "idle",
@@ -93,7 +95,9 @@ def _sensor(sampler: Sampler, time_text: Any) -> dict[str, Any]:
     return {
         "time": time_text(sample.time_s) if sample else None,
         "windSpeed": None if sample is None or sample.speed_mps is None else round(sample.speed_mps, 2),
-        "windDirection": None if sample is None or sample.direction_deg is None else round(sample.direction_deg, 1),
+        "windDirection": None
+        if sample is None or sample.direction_deg is None
+        else round(sample.direction_deg, 1),
         "fault": sample.fault if sample else None,
         "raw": dict(sample.raw) if sample else {},
         "simulated": sampler.simulated,

@@ -1,8 +1,9 @@
 """The outbox as the agent uses it: on disk, and on whatever is left when the disk fails.
 
 A full or read-only card: a bounded ring in memory takes over, said once in the log and once as an event;
-when the disk is back, what the ring holds moves there. A store that SQLite calls damaged is set aside and
-a new one begun, its numbers following on. Nothing here raises sqlite3.Error.
+when the disk is back, what the ring holds moves there. A store that is damaged is set aside and a new one
+begun, its numbers following on; one whose file was removed is written anew from what can still be read of
+it. Nothing here raises sqlite3.Error or OSError.
 Thread safety: one thread at a time, the outbox writer's.
 """
 
@@ -11,51 +12,63 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from .memory_outbox import MemoryOutbox
-from .outbox import Outbox, OutboxStats
+from .outbox import MayDrop, Outbox, OutboxStats, anything, commits
+from .outbox_file import StoreVanished, is_damaged, set_aside
 from .reading import Entry, Row
 from .timekeeping import BootClock
+
+__all__ = ["Storage", "is_damaged", "set_aside"]
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _RETRY_DISK_S = 30.0
-_NO_STATS = OutboxStats(0, 0, 1, 0, 0, 0, None)
 
 
 class Storage:
     """``Outbox`` with its failures handled; see there for what the methods mean."""
 
-    def __init__(self, path: Path, open_outbox: Callable[[Path], Outbox], run: str, boot_id: str) -> None:
+    def __init__(
+        self,
+        path: Path,
+        open_outbox: Callable[[Path], Outbox],
+        run: str,
+        boot_id: str,
+        *,
+        simulated: bool = False,
+    ) -> None:
+        """``simulated``: stamped on the announcements."""
+        self.run = run
         self._path = path
         self._open_outbox = open_outbox
-        self._memory = MemoryOutbox(run=run, boot_id=boot_id)
+        self._simulated = simulated
+        self._memory = MemoryOutbox(run=run, boot_id=boot_id, simulated=simulated)
         self._disk: Outbox | None = None
         self._announcements: list[Entry] = []
         self._retry_at = 0.0
+        self._stats = OutboxStats(0, 0, 1, 0, 0, 0, None)
         self.degraded: str | None = None
+        """Why new rows stand in memory only."""
+        self.stored = 0
+        """Rows stored in this run, of whatever kind and wherever."""
 
     def open(self, now: float) -> None:
         """Open the disk store; if that fails, begin in memory. Raises StoreUnreadable."""
         try:
-            self._disk = self._open_outbox(self._path)
-        except sqlite3.Error as error:
-            if is_damaged(error):
-                self._begin_anew(error, now)
-            else:
-                self._degrade(error, now)
-            return
-        if self._disk.created:
-            self._announce("store-created", now)
+            self._disk = self._open(now)
+        except (sqlite3.Error, OSError) as error:
+            self._failed(error, now)
 
-    def maintain(self, now: float) -> float:
-        """Try a failed disk again when it is time, and store announcements; when to be called next."""
+    def maintain(self, now: float, may_drop: MayDrop = anything) -> float:
+        """Try a failed disk again when it is time; when to be called next."""
         if self.degraded is not None and now >= self._retry_at:
             self._retry_at = now + _RETRY_DISK_S
-            self._return_to_disk(now)
+            self._return_to_disk(now, may_drop)
         return self._retry_at if self.degraded is not None else float("inf")
 
     @property
@@ -63,37 +76,49 @@ class Storage:
         """Whether the next ``append`` has something of its own to say."""
         return bool(self._announcements)
 
-    def append(self, entries: Sequence[Entry], leased: Collection[int], now: float) -> list[Row]:
+    def append(self, entries: Sequence[Entry], may_drop: MayDrop, now: float) -> list[Row]:
         """Store ``entries``, durably unless ``degraded`` says why not."""
+        rows: list[Row] = []
+        for part in commits(entries, lambda entry: entry) if entries else [[]]:
+            rows += self._append(part, may_drop, now)
+        self.stored += len(rows)
+        return rows
+
+    def _append(self, entries: Sequence[Entry], may_drop: MayDrop, now: float) -> list[Row]:
+        rows: list[Row] | None = None
         for _ in range(2):  # a damaged store has been replaced after the first failure
             batch = [*self._announcements, *entries]
-            rows = self._try(now, lambda disk, batch=batch: disk.append(batch, leased))  # type: ignore[misc]
+            rows = self._try(now, partial(Outbox.append, entries=batch, may_drop=may_drop))
             if rows is not None:
-                self._announcements = []
-                return rows
-        batch, self._announcements = [*self._announcements, *entries], []
-        return self._memory.append(batch, leased)
+                break
+        if rows is None:
+            rows = self._memory.append([*self._announcements, *entries], may_drop)
+        self._announcements = []
+        return rows
 
-    def unsent(self, limit: int, leased: Collection[int], now: float) -> list[Row]:
+    def unsent(self, limit: int, skip: Collection[str], now: float) -> list[Row]:
         """What to send next: from disk even while it cannot be written, then from memory."""
-        rows = self._try(now, lambda disk: disk.unsent(limit, leased), even_degraded=True) or []
-        rows += self._memory.unsent(limit, leased)
+        rows = self._try(now, lambda disk: disk.unsent(limit, skip), even_degraded=True) or []
+        rows += self._memory.unsent(limit, skip)
         return sorted(rows, key=lambda row: not row.entry.urgent)[:limit]
 
-    def confirm(self, sequences: Collection[int], at_s: float) -> None:
+    def confirm(self, rows: Collection[Row], at_s: float) -> None:
         """The hub has these rows."""
-        self._memory.confirm(sequences)
         if self._disk is not None:
-            self._disk.confirm(sequences, at_s)
+            self._disk.confirm([row for row in rows if row not in self._memory], at_s)
+        self._memory.confirm(rows)
 
     @property
     def unwritten_confirmations(self) -> int:
         return self._disk.unwritten_confirmations if self._disk is not None and self.degraded is None else 0
 
-    def flush(self, leased: Collection[int], now: float) -> list[Row]:
+    def flush(self, may_drop: MayDrop, now: float) -> list[Row]:
         """Write confirmations and declare drops; the rows of such declarations."""
-        rows = self._try(now, lambda disk: disk.flush(leased)) or []
-        return rows + self._memory.flush(leased)
+        rows = self._try(now, lambda disk: disk.flush(may_drop))
+        if rows is None:
+            rows = self._memory.flush(may_drop)
+        self.stored += len(rows)
+        return rows
 
     def note_clock(self, boot_id: str, clock: BootClock, now: float) -> None:
         self._try(now, lambda disk: disk.set_clock(boot_id, clock))
@@ -102,12 +127,15 @@ class Storage:
     def clocks(self) -> Mapping[str, BootClock]:
         return self._disk.clocks if self._disk is not None else {}
 
-    def expire(self, wall_s: float, keep_sent_s: float, max_age_s: float | None, leased: Collection[int], now: float) -> None:
-        self._try(now, lambda disk: disk.expire(wall_s, keep_sent_s, max_age_s, leased))
+    def expire(
+        self, wall_s: float, keep_sent_s: float, max_age_s: float | None, may_drop: MayDrop, now: float
+    ) -> bool:
+        return self._try(now, lambda disk: disk.expire(wall_s, keep_sent_s, max_age_s, may_drop)) or False
 
     def stats(self, now: float) -> OutboxStats:
-        """The disk's figures; zeros where there is none."""
-        return self._try(now, lambda disk: disk.stats(), even_degraded=True) or _NO_STATS
+        """The disk's figures, as last read; zeros where there never was one."""
+        self._stats = self._try(now, lambda disk: disk.stats(), even_degraded=True) or self._stats
+        return self._stats
 
     @property
     def in_memory(self) -> int:
@@ -117,9 +145,16 @@ class Storage:
     def memory_dropped(self) -> int:
         return self._memory.dropped
 
-    def close(self) -> None:
+    def close(self, now: float, may_drop: MayDrop = anything) -> None:
+        """Write what can be written and let go of the disk."""
+        if self.degraded is not None:
+            self._return_to_disk(now, may_drop)
+        if self._announcements:
+            self.append([], may_drop, now)
         if self._disk is not None:
             self._disk.close()
+        if len(self._memory):
+            log.error("outbox: %d rows stood in memory only and are lost", len(self._memory))
 
     # --- failures
 
@@ -129,74 +164,100 @@ class Storage:
             return None
         try:
             return work(self._disk)
-        except sqlite3.Error as error:
-            if is_damaged(error):
-                self._begin_anew(error, now)
-            else:
-                self._degrade(error, now)
+        except (sqlite3.Error, OSError) as error:
+            self._failed(error, now)
             return None
 
-    def _degrade(self, error: sqlite3.Error, now: float) -> None:
+    def _failed(self, error: Exception, now: float) -> None:
+        if is_damaged(error):
+            self._begin_anew(error, now)
+        else:
+            self._degrade(error, now)
+
+    def _degrade(self, error: Exception, now: float) -> None:
         if self.degraded is not None:
             return
         self.degraded = str(error)
-        self._retry_at = now + _RETRY_DISK_S
+        self._retry_at = now if isinstance(error, StoreVanished) else now + _RETRY_DISK_S
         if self._disk is not None:
             self._memory.next_sequence = max(self._memory.next_sequence, self._disk.next_sequence)
         log.error("outbox: cannot write to %s (%s): readings are held in memory, tried again every %.0f s",
                   self._path, error, _RETRY_DISK_S)  # fmt: skip
         self._announce("storage-lost", now, reason=str(error))
 
-    def _return_to_disk(self, now: float) -> None:
+    def _return_to_disk(self, now: float, may_drop: MayDrop) -> None:
         try:
-            if self._disk is None:
-                self._disk = self._open_outbox(self._path)
-            # a store that could not be read before may have given these numbers to others: then the rows
-            # stay where they are until they are sent
-            rows = [row for row in self._memory.rows() if row.sequence >= self._disk.next_sequence]
-            self._disk.adopt(rows, self._memory.next_sequence)
-        except sqlite3.Error as error:
+            disk = self._disk if self._disk is not None and not self._disk.vanished else self._open(now)
+            moved = 0
+            if self._disk is not None and disk is not self._disk:
+                moved = self._move_from_vanished(self._disk, disk, may_drop)
+            self._disk = disk
+            moved += self._move_from_memory(disk, may_drop)
+            lost = self._memory.take_declaration()
+            self._announcements += [lost] if lost is not None else []
+            # the proof that it can be written, and the only one where nothing had to be moved
+            back = self._event("storage-back", now, moved=moved)
+            self.stored += len(disk.append([*self._announcements, back], may_drop))
+        except (sqlite3.Error, OSError) as error:
             if is_damaged(error):
                 self._begin_anew(error, now)
             return
-        self._memory.confirm([row.sequence for row in rows])
+        self._announcements = []
         self.degraded = None
-        log.info("outbox: the disk is back, %d rows moved to it from memory", len(rows))
-        self._announce("storage-back", now, moved=len(rows))
+        log.info("outbox: the disk is back, %d rows moved to it", moved)
 
-    def _begin_anew(self, error: sqlite3.Error, now: float) -> None:
-        following = self._memory.next_sequence
+    def _move_from_memory(self, disk: Outbox, may_drop: MayDrop) -> int:
+        """Rows whose numbers a store gave in earlier runs, while it could not be read in this one, stay."""
+        rows = [row for row in self._memory.rows() if row.sequence >= disk.next_sequence]
+        for part in commits(rows, _entry_of):
+            disk.adopt(part, may_drop)
+            self._memory.remove(part)
+        disk.skip_to(self._memory.next_sequence)
+        return len(rows)
+
+    def _move_from_vanished(self, old: Outbox, new: Outbox, may_drop: MayDrop) -> int:
+        """The open file can be read while it is open; an older copy in its place may be in the way."""
+        floor, moved = new.next_sequence, 0
+        for part in commits(old.backlog(), _entry_of):
+            fitting = [row for row in part if row.sequence >= floor]
+            new.adopt(fitting, may_drop)
+            moved += len(fitting)
+            for row in part:
+                if row.sequence < floor:
+                    self._memory.note_drop(row.sequence, row.sequence, "store-vanished")
+        new.skip_to(old.next_sequence)
+        old.close()
+        return moved
+
+    def _begin_anew(self, error: Exception, now: float) -> None:
+        following = 1
         if self._disk is not None:
-            following = max(following, self._disk.next_sequence)
+            following = self._disk.next_sequence
             self._disk.close()
             self._disk = None
         try:
             aside = set_aside(self._path)
-            self._disk = self._open_outbox(self._path)
+            self._disk = self._open(now)
         except (OSError, sqlite3.Error) as worse:
+            self._memory.next_sequence = max(self._memory.next_sequence, following)
             self._degrade(sqlite3.OperationalError(f"{error}; {worse}"), now)
             return
         self._disk.skip_to(following)
         log.error("outbox: the store is damaged (%s): set aside as %s, a new one begins", error, aside)
         self._announce("store-damaged", now, reason=str(error), setAside=aside.name)
 
+    def _open(self, now: float) -> Outbox:
+        disk = self._open_outbox(self._path)
+        if disk.created:
+            self._announce("store-created", now)
+        return disk
+
     def _announce(self, event: str, now: float, **details: Any) -> None:
-        self._announcements.append(Entry("event", now, {"event": event, **details}, urgent=True))
+        self._announcements.append(self._event(event, now, **details))
+
+    def _event(self, event: str, now: float, **details: Any) -> Entry:
+        return Entry("event", now, {"event": event, **details}, simulated=self._simulated, urgent=True)
 
 
-def is_damaged(error: sqlite3.Error) -> bool:
-    """Whether SQLite says that the file is no sound database (and not merely out of reach)."""
-    code = getattr(error, "sqlite_errorcode", None)
-    return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-
-
-def set_aside(path: Path) -> Path:
-    """Rename a damaged store and its log out of the way; the new name of the store. Raises OSError."""
-    number = 1
-    while (aside := path.with_name(f"{path.stem}-damaged-{number}{path.suffix}")).exists():
-        number += 1
-    for suffix in ("", "-wal", "-shm"):
-        part = path.with_name(path.name + suffix)
-        if part.exists():
-            part.rename(aside.with_name(aside.name + suffix))
-    return aside
+def _entry_of(row: Row) -> Entry:
+    return row.entry

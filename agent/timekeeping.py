@@ -80,7 +80,9 @@ class Timekeeper:
 
     def read(self) -> BootClock:
         """The offset of this boot now, and whether the kernel vouched for it at any time in this boot."""
-        offset_s = self.clock.wall() - self.clock.monotonic()
+        before = self.clock.monotonic()
+        wall = self.clock.wall()
+        offset_s = wall - (before + self.clock.monotonic()) / 2  # a thread may be interrupted between the two
         if self._synchronised():
             self._trusted = BootClock(offset_s, True)
         return self._trusted or BootClock(offset_s, False)

@@ -82,9 +82,12 @@ class Uplink:
         send_timeout_s: float,
         rng: random.Random,
         token_life_s: float = _TOKEN_LIFE_S,
-        on_confirmed: Callable[[Row, int], None] = lambda row, total: None,
+        on_confirmed: Callable[[Row, int], None] = lambda *_: None,
     ) -> None:
-        """``new_client`` makes an unconnected client; ``on_confirmed`` is told each row and the running total."""
+        """``new_client`` makes an unconnected client.
+
+        ``on_confirmed`` is told each row and the running total, on the uplink's thread.
+        """
         self._rows = rows
         self._new_client = new_client
         self._device_id = device_id
@@ -161,7 +164,9 @@ class Uplink:
 
     def _up(self, now: float) -> None:
         away = now - self._down_since
-        log.info("hub link up" + (f" after {self._attempts} attempts, {_span(away)}" if self._attempts > 1 else ""))
+        log.info(
+            "hub link up" + (f" after {self._attempts} attempts, {_span(away)}" if self._attempts > 1 else "")
+        )
         self._attempts = 0
         self._last_error = None
         self._said.clear()
@@ -189,7 +194,9 @@ class Uplink:
     def _fill(self, now: float) -> None:
         assert self._client is not None  # noqa: S101  (for the type checker)
         for row in self._rows.take(WINDOW - len(self._sending)):
-            message = build_message(row, self._device_id, self._rows.boot_clock(row.boot_id), self._properties)
+            message = build_message(
+                row, self._device_id, self._rows.boot_clock(row.boot_id), self._properties
+            )
             future = self._client.send(message)
             self._sending.append(_Sending(row, future, now + self._send_timeout_s))
             future.add_done_callback(lambda _: self.wake())

@@ -77,7 +77,11 @@ class WorkerThread:
                 self._step_began = None
                 self._wait(due)
         except BaseException:
-            log.critical("%s failed; the process ends so that it can be started afresh", self.worker.name, exc_info=True)
+            log.critical(
+                "%s failed; the process ends so that it can be started afresh",
+                self.worker.name,
+                exc_info=True,
+            )
             self._on_death(self.worker.name)
 
     def _wait(self, due: float) -> None:

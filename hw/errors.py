@@ -1,9 +1,9 @@
 """What can go wrong with hardware, named by what the caller does next.
 
     HardwareError
-    ├── DeviceUnavailable     "no answer from 0x28 on /dev/i2c-1: is it wired and powered?"  (try again later)
-    ├── DeviceMisconfigured   "pin 17 is used twice"                                         (a person must act)
-    └── BadSample             "checksum 0x31, expected 0x92"                                 (skip this value)
+    ├── DeviceUnavailable     "no answer from 0x28: is it wired and powered?"   (try again later)
+    ├── DeviceMisconfigured   "pin 17 is used twice"                            (a person must act)
+    └── BadSample             "checksum 0x31, expected 0x92"                    (skip this value)
 
 Each message says what was seen and, where one exists, what to check.
 """

@@ -52,7 +52,7 @@ def setting(
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """", did you mean 'x'?" if some known word is close to this one, else the list of what is known."""
+    """ ", did you mean 'x'?" if some known word is close to this one, else the list of what is known."""
     names = sorted(known)
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     if close:

@@ -11,7 +11,7 @@ from agent import __version__
 
 _COMMANDS = {
     "run": ("agent.cli.run:run_command", "Run the agent."),
-    "demo": ("agent.cli.demo:demo_command", "Show everything on this machine: hub, agent, simulated wind, page."),
+    "demo": ("agent.cli.demo:demo_command", "Show it all on this machine: hub, agent, simulated wind, page."),
     "check": ("agent.cli.check:check_command", "Check configuration, sensors, storage and hub."),
     "sensors": ("agent.cli.sensors:sensors_command", "List the drivers, with the stanza to copy."),
     "sample": ("agent.cli.device:sample_command", "Show the sensors live."),
@@ -20,56 +20,53 @@ _COMMANDS = {
     "outbox": ("agent.cli.device:outbox_command", "Show what waits for the hub."),
     "hub": ("agent.cli.hub:hub_command", "Run a local IoT Hub."),
 }
+_DEBUG = "--debug"
 
 
 class _LazyGroup(click.Group):
     """Knows every command by name and one line; imports one when it is called."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's signature)
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        from hw.settings import did_you_mean
+
         if cmd_name not in _COMMANDS:
-            return None
+            ctx.fail(f"no such command {cmd_name!r}{did_you_mean(cmd_name, _COMMANDS)}")
         module, _, name = _COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(module), name)
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  (click's)
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in _COMMANDS.items()])
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        from hw.settings import did_you_mean
 
-        if args and not args[0].startswith("-") and args[0] not in _COMMANDS:
-            ctx.fail(f"no such command {args[0]!r}{did_you_mean(args[0], _COMMANDS)}")
-        return super().resolve_command(ctx, args)
-
-
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--debug", is_flag=True, help="Show tracebacks instead of one-line errors.")
+@click.group(
+    cls=_LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.option(_DEBUG, is_flag=True, help="Show tracebacks instead of one-line errors (with any command).")
 @click.version_option(__version__, prog_name="masthead")
 @click.pass_context
-def cli(ctx: click.Context, debug: bool) -> None:
+def cli(ctx: click.Context, debug: bool) -> None:  # noqa: ARG001  (``main`` looks for it before anything can fail)
     """masthead measures the wind, tells Azure IoT Hub, and obeys commands without doing harm.
 
     \b
     Example:
       masthead demo
     """
-    ctx.obj = {"debug": debug}
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+        ctx.exit(2)
 
 
 def main() -> None:
-    """The console script: 0 done, 1 failed, 2 wrong usage; errors are one line."""
-    debug = "--debug" in sys.argv
+    """The console script: 0 done, 1 failed, 2 wrong usage, 130 interrupted; errors are one line."""
+    arguments = [argument for argument in sys.argv[1:] if argument != _DEBUG]
+    debug = len(arguments) < len(sys.argv) - 1
     try:
-        code = cli(standalone_mode=False)
-    except click.exceptions.Exit as leave:
-        code = leave.exit_code
+        code = cli(arguments, prog_name="masthead", standalone_mode=False)
     except click.Abort:
         click.echo("interrupted", err=True)
         code = 130
@@ -78,9 +75,6 @@ def main() -> None:
             raise error.__cause__ from None
         error.show()
         code = error.exit_code
-    except BrokenPipeError:
-        sys.stderr.close()
-        code = 1
     except Exception as error:
         if debug:
             raise

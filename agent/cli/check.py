@@ -8,15 +8,17 @@ import shutil
 import socket
 import ssl
 from collections.abc import Callable, Iterator
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 from agent.cloud.credentials import Credential, CredentialError, find
-from agent.config import Config, ConfigError, load
+from agent.config import Config, ConfigError, SensorConfig, load
 from agent.config import find as find_config
 from agent.control import ControlClient, ControlError, NoDaemon
+from agent.state import StateError, StateLock
 from hw.board import detect
 from hw.errors import HardwareError
 
@@ -24,6 +26,7 @@ from .common import config_option, json_option
 
 _TIMEOUT_S = 5.0
 _MQTT_PORT = 8883
+_NAME_WIDTH = 16
 
 
 @dataclass(frozen=True)
@@ -50,10 +53,11 @@ def check_command(ctx: click.Context, config_path: Path | None, as_json: bool) -
     for finding in findings(config_path):
         failed |= finding.good is False
         if as_json:
-            click.echo(json.dumps({"check": finding.what, "ok": finding.good is not False, "text": finding.text}))
+            ok = finding.good is not False
+            click.echo(json.dumps({"check": finding.what, "ok": ok, "text": finding.text}))
         else:
             mark = {True: click.style("ok  ", fg="green"), False: click.style("FAIL", fg="red"), None: "note"}
-            click.echo(f"{mark[finding.good]}  {finding.what:<14}{finding.text}")
+            click.echo(f"{mark[finding.good]}  {finding.what:<{_NAME_WIDTH}}  {finding.text}")
     ctx.exit(1 if failed else 0)
 
 
@@ -71,7 +75,9 @@ def findings(config_path: Path | None) -> Iterator[Finding]:
     yield Finding("board", None, board.model if board else "a desktop: no device tree")
     running = _running(config)
     yield running
-    yield from _hardware(config, running.good is True)
+    yield from _sensors(config, running.good is True)
+    for actuator in config.actuators:
+        yield Finding(f"actuator {actuator.name}", None, f"driver {actuator.driver}, not moved by this check")
     yield from _storage(config)
     yield _clock()
     yield from _hub(config)
@@ -85,53 +91,58 @@ def _running(config: Config) -> Finding:
         return Finding("agent", None, "not running")
     except ControlError as error:
         return Finding("agent", False, str(error))
-    return Finding("agent", True, f"running, link {status['link']['state']}, {status['outbox']['backlog']} rows waiting")
+    link, waiting = status["link"]["state"], status["outbox"]["backlog"]
+    return Finding("agent", True, f"running, hub link {link}, {waiting} rows waiting")
 
 
-def _hardware(config: Config, running: bool) -> Iterator[Finding]:
+def _sensors(config: Config, running: bool) -> Iterator[Finding]:
+    if running:
+        for sensor in config.sensors:
+            owned = "in use by the running agent, see `masthead sample`"
+            yield Finding(f"sensor {sensor.id}", None, f"{_driver(sensor)}, {owned}")
+        return
+    directory = config.state_directory
+    try:
+        with StateLock(directory) if directory.is_dir() else nullcontext():
+            yield from map(_sensor, config.sensors)
+    except StateError as error:
+        yield Finding("sensors", False, f"not tried: {error}")
+
+
+def _sensor(sensor: SensorConfig) -> Finding:
     from agent.daemon import open_sensor
     from hw.clock import SystemClock
 
-    clock = SystemClock()
-    for sensor in config.sensors:
-        what = f"sensor {sensor.id}"
-        note = "SIMULATED: this is a desktop; " if sensor.auto else ""
-        if running:
-            yield Finding(what, None, f"{note}driver {sensor.driver}, owned by the running agent: see `masthead sample`")
-            continue
-        try:
-            opened = open_sensor(sensor, clock)
-            try:
-                sample = opened.read(clock.monotonic())
-            finally:
-                opened.close()
-        except HardwareError as error:
-            yield Finding(what, False, f"driver {sensor.driver}: {error}")
-        else:
-            yield Finding(what, True, f"{note}driver {sensor.driver}: {sample.speed_mps or 0.0:.1f} m/s")
-    for actuator in config.actuators:
-        yield Finding(f"actuator {actuator.name}", None, f"driver {actuator.driver}, not moved by this check")
+    what, clock = f"sensor {sensor.id}", SystemClock()
+    try:
+        with closing(open_sensor(sensor, clock)) as opened:
+            sample = opened.read(clock.monotonic())
+    except HardwareError as error:
+        return Finding(what, False, f"{_driver(sensor)}: {error}")
+    if sample.speed_mps is None:
+        return Finding(what, False, f"{_driver(sensor)}: {sample.fault or 'no value'}")
+    return Finding(what, True, f"{_driver(sensor)}: {sample.speed_mps:.1f} m/s")
+
+
+def _driver(sensor: SensorConfig) -> str:
+    return f"driver {sensor.driver}" + (" (SIMULATED: this is a desktop)" if sensor.auto else "")
 
 
 def _storage(config: Config) -> Iterator[Finding]:
     directory = config.state_directory
-    if directory.is_dir():
-        yield Finding("state", os.access(directory, os.W_OK) or False, _writable(directory))
-    else:
+    if not directory.is_dir():
         yield Finding("state", None, f"{directory} does not exist yet: `masthead run` makes it")
+    elif os.access(directory, os.W_OK):
+        yield Finding("state", True, str(directory))
+    else:
+        remedy = "chown it, or set device.state_directory"
+        yield Finding("state", False, f"{directory} cannot be written by this user: {remedy}")
     existing = next(p for p in (directory, *directory.parents) if p.exists())
-    free = shutil.disk_usage(existing).free
-    needed = config.outbox.min_free_bytes
+    free, needed = shutil.disk_usage(existing).free, config.outbox.min_free_bytes
     text = f"{free / 1e6:,.0f} MB free"
     if free < needed:
-        text += f": below outbox.min_free_bytes ({needed / 1e6:,.0f} MB) the store stops growing; free some space"
+        text += f", below outbox.min_free_bytes ({needed / 1e6:,.0f} MB): the store cannot grow, make room"
     yield Finding("disk", free >= needed, text)
-
-
-def _writable(directory: Path) -> str:
-    if os.access(directory, os.W_OK):
-        return str(directory)
-    return f"{directory} cannot be written by this user: chown it, or set device.state_directory"
 
 
 def _clock() -> Finding:
@@ -139,7 +150,9 @@ def _clock() -> Finding:
 
     if kernel_synchronised():
         return Finding("clock", True, "synchronised")
-    return Finding("clock", None, "not synchronised: readings say so; is a time service running (timedatectl)?")
+    return Finding(
+        "clock", None, "not synchronised, and readings say so: does a time service run (timedatectl)?"
+    )
 
 
 def _hub(config: Config) -> Iterator[Finding]:
@@ -148,17 +161,19 @@ def _hub(config: Config) -> Iterator[Finding]:
     except CredentialError as error:
         yield Finding("credential", False, str(error))
         return
-    yield Finding("credential", True, f"device {credential.device_id} at {credential.address}, from {credential.source}")
+    who = f"device {credential.device_id} at {credential.address}"
+    yield Finding("credential", True, f"{who}, from {credential.source}")
+    ca_file = os.environ.get("MASTHEAD_CA_FILE") or config.device.ca_file
     steps: list[tuple[str, Callable[[], str]]] = [
         ("name", lambda: _resolve(credential)),
         ("hub", lambda: _reach(credential)),
-        ("TLS", lambda: _trust(credential, os.environ.get("MASTHEAD_CA_FILE") or config.device.ca_file)),
+        ("certificate", lambda: _trust(credential, ca_file)),
     ]
     for what, step in steps:
         try:
             yield Finding(what, True, step())
-        except OSError as error:
-            yield Finding(what, False, _remedy(what, error, credential))
+        except (OSError, UnicodeError) as error:
+            yield Finding(what, False, _remedy(what, error, credential, ca_file))
             return
 
 
@@ -178,15 +193,19 @@ def _trust(credential: Credential, ca_file: str | None) -> str:
         socket.create_connection((credential.address, _MQTT_PORT), _TIMEOUT_S) as plain,
         context.wrap_socket(plain, server_hostname=credential.address) as secured,
     ):
-        return f"{secured.version()}, certificate trusted by {ca_file or 'the system'}"
+        return f"trusted by {ca_file or 'the system'}, {secured.version()}"
 
 
-def _remedy(what: str, error: OSError, credential: Credential) -> str:
+def _remedy(what: str, error: Exception, credential: Credential, ca_file: str | None) -> str:
     host = credential.address
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"{host}: {error.verify_message}: set device.ca_file (or MASTHEAD_CA_FILE) to its CA; is the clock right?"
+    reason = getattr(error, "strerror", None) or str(error)
     if what == "name":
-        return f"{host} cannot be resolved ({error.strerror}): check the network, DNS and the name"
+        return f"{host} cannot be resolved ({reason}): check the network, its DNS and the name"
     if what == "hub":
-        return f"{host}:{_MQTT_PORT} cannot be reached ({error.strerror or error}): is the port open, the hub running?"
-    return f"{host}: {error}"
+        return f"{host}:{_MQTT_PORT} cannot be reached ({reason}): is the hub running, the port open?"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        remedy = "set device.ca_file (or MASTHEAD_CA_FILE) to its CA, and look at this machine's clock"
+        return f"{host} is not trusted ({error.verify_message}): {remedy}"
+    if isinstance(error, FileNotFoundError | PermissionError) or "NO_CERTIFICATE" in reason:
+        return f"{ca_file} (device.ca_file or MASTHEAD_CA_FILE) is no readable PEM file ({reason})"
+    return f"{host} does not speak TLS as expected ({reason}): is it the hub?"

@@ -19,7 +19,9 @@ config_option = click.option(
     "--config",
     "config_path",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Configuration file.  [default: $MASTHEAD_CONFIG, ~/.config/masthead/masthead.toml, /etc/masthead/masthead.toml]",
+    metavar="FILE",
+    help="Configuration file.  [default: $MASTHEAD_CONFIG, else masthead.toml in ~/.config/masthead, "
+    "else in /etc/masthead]",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
 
@@ -35,7 +37,7 @@ def one_line_errors() -> Iterator[None]:
     """What a person can mend is told in lines, not in a traceback."""
     from agent.cloud.credentials import CredentialError
     from agent.control import ControlError
-    from agent.outbox import StoreUnreadable
+    from agent.outbox_file import StoreUnreadable
     from agent.state import StateError
     from hw.errors import HardwareError
 
@@ -43,6 +45,16 @@ def one_line_errors() -> Iterator[None]:
         yield
     except (ConfigError, StateError, StoreUnreadable, ControlError, HardwareError, CredentialError) as error:
         raise click.ClickException(str(error)) from error
+
+
+@contextmanager
+def until_interrupted(endless: bool) -> Iterator[None]:
+    """Ctrl-C is how an ``endless`` command ends, and no failure."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not endless:
+            raise
 
 
 def ends_process(command: Callable[..., int]) -> Callable[..., None]:

@@ -43,7 +43,24 @@ report_interval_s = 1
 [actuators.beacon]
 driver = "simulated"
 """
-_COMPASS = ("N", "NNE", "NE", "ENE", "E", "ESE", "SE", "SSE", "S", "SSW", "SW", "WSW", "W", "WNW", "NW", "NNW")
+_COMPASS = (
+    "N",
+    "NNE",
+    "NE",
+    "ENE",
+    "E",
+    "ESE",
+    "SE",
+    "SSE",
+    "S",
+    "SSW",
+    "SW",
+    "WSW",
+    "W",
+    "WNW",
+    "NW",
+    "NNW",
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +76,9 @@ class _Result:
 
 @click.command("demo")
 @click.option("--for", "for_s", type=click.FloatRange(1, 86400), metavar="SECONDS", help="End after so long.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end, and nothing else (with --for).")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object at the end, and nothing else (with --for)."
+)
 @ends_process
 def demo_command(for_s: float | None, as_json: bool) -> int:
     """Run a local hub, a device, simulated wind and the page, until Ctrl-C.
@@ -144,7 +163,7 @@ class _Demo:
         self._tell(result)
         return 0 if result.stored == result.confirmed and result.commands == 1 else 1
 
-    def _confirmed(self, row: Row, total: int) -> None:
+    def _confirmed(self, row: Row, _total: int) -> None:
         if self._first_confirmed_s is None:
             self._first_confirmed_s = round(time.monotonic() - self._began, 3)
         if not self._quiet:
@@ -168,7 +187,11 @@ class _Demo:
         return done
 
     def _done(self, command_id: str | None) -> int:
-        outcomes = [json.loads(e.body) for e in self._hub.store.events.latest(_DEVICE, 500) if b'"commandId"' in e.body]
+        outcomes = [
+            json.loads(e.body)
+            for e in self._hub.store.events.latest(_DEVICE, 500)
+            if b'"commandId"' in e.body
+        ]
         return sum(1 for o in outcomes if o.get("commandId") == command_id and o.get("status") == "done")
 
     def _result(self, commands: int) -> _Result:
@@ -214,5 +237,7 @@ def _wind(body: Any) -> str:
     if speed is None:
         return f"{body['sensor']}: no value ({', '.join(body['flags'])})"
     gust_text = "    –" if gust is None else f"{gust:5.1f}"
-    compass = "calm" if direction is None else f"{direction:3.0f}° {_COMPASS[round(direction / 22.5) % 16]:<3}"
+    compass = (
+        "calm" if direction is None else f"{direction:3.0f}° {_COMPASS[round(direction / 22.5) % 16]:<3}"
+    )
     return f"wind {speed:5.1f} m/s  gust {gust_text}  from {compass}  {body['quality']}"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,24 @@ from agent.config import Config
 from agent.control import ControlClient, NoDaemon
 from agent.status import describe, value_text
 
-from .common import config_option, json_option, load_config, one_line_errors
+from .common import config_option, json_option, load_config, one_line_errors, until_interrupted
+
+_OUTBOX_WORDS = {
+    "stored": "stored in this run",
+    "confirmed": "confirmed by the hub in this run",
+    "backlog": "waiting for the hub",
+    "inFlight": "of those in flight",
+    "oldestUnsent": "the oldest of them",
+    "inMemory": "in memory only",
+    "dropped": "dropped for want of room in this run",
+    "keptSent": "sent and kept for export",
+    "nextSequence": "next sequence number",
+    "usedBytes": "bytes used",
+    "maxBytes": "bytes allowed",
+    "degraded": "what the disk says",
+}
+
+Samples = dict[str, dict[str, Any]]
 
 
 @click.command("status")
@@ -30,9 +47,9 @@ def status_command(config_path: Path | None, as_json: bool, watch: bool) -> None
       masthead status --watch
     """
     config = load_config(config_path)
-    with one_line_errors(), ControlClient(config.state_directory) as client:
+    with one_line_errors(), until_interrupted(endless=watch):
         while True:
-            status = client.ask("status")
+            status = _ask(config, "status")
             if watch and not as_json:
                 click.clear()
             click.echo(json.dumps(status) if as_json else describe(status))
@@ -52,35 +69,29 @@ def outbox_command(config_path: Path | None, as_json: bool) -> None:
       masthead outbox --json
     """
     config = load_config(config_path)
-    with one_line_errors(), ControlClient(config.state_directory) as client:
-        outbox = client.ask("outbox")
+    with one_line_errors():
+        outbox = _ask(config, "outbox")
     if as_json:
         click.echo(json.dumps(outbox))
         return
-    words = {
-        "stored": "stored in this run",
-        "confirmed": "confirmed by the hub in this run",
-        "backlog": "waiting for the hub",
-        "inFlight": "of those in flight",
-        "oldestUnsent": "the oldest of them",
-        "inMemory": "in memory only",
-        "dropped": "dropped for want of room in this run",
-        "keptSent": "sent and kept for export",
-        "nextSequence": "next sequence number",
-        "usedBytes": "bytes used",
-        "maxBytes": "bytes allowed",
-        "degraded": "the disk",
-    }
-    for key, text in words.items():
+    for key, words in _OUTBOX_WORDS.items():
         if outbox[key] is not None:
-            click.echo(f"{outbox[key]!s:>24}  {text}")
+            click.echo(f"{outbox[key]!s:>24}  {words}")
 
 
 @click.command("sample")
 @config_option
 @json_option
 @click.option("--count", type=click.IntRange(1), help="End after so many samples of each sensor.")
-@click.option("--every", "every_s", type=click.FloatRange(0.1, 3600), default=1.0, show_default=True, help="Seconds.")
+@click.option(
+    "--every",
+    "every_s",
+    type=click.FloatRange(0.1, 3600),
+    default=1.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time between two samples.",
+)
 def sample_command(config_path: Path | None, as_json: bool, count: int | None, every_s: float) -> None:
     """Show the sensors live, what the instrument says beside m/s, with or without a running agent.
 
@@ -89,23 +100,32 @@ def sample_command(config_path: Path | None, as_json: bool, count: int | None, e
       masthead sample --count 3
     """
     config = load_config(config_path)
-    with one_line_errors(), _samples(config) as samples:
+    with one_line_errors(), until_interrupted(endless=count is None), _sampling(config) as take:
         number = 0
         while count is None or number < count:
             if number:
                 time.sleep(every_s)
-            for name, sample in next(samples).items():
-                click.echo(json.dumps({"sensor": name, **sample}) if as_json else _sample_line(name, sample))
+            for name, sample in take().items():
+                line = json.dumps({"sensor": name, **sample}) if as_json else _sample_line(name, sample)
+                click.echo(line)
             number += 1
 
 
-@click.command("actuate")
+@click.command("actuate", context_settings={"ignore_unknown_options": True})  # VALUE may be -5
 @click.argument("name")
 @click.argument("value")
-@click.option("--for", "for_s", type=click.FloatRange(min=0, min_open=True), help="Seconds; then back to safe.")
+@click.option(
+    "--for",
+    "for_s",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="How long; then back to safe.",
+)
 @config_option
 @json_option
-def actuate_command(name: str, value: str, for_s: float | None, config_path: Path | None, as_json: bool) -> None:
+def actuate_command(
+    name: str, value: str, for_s: float | None, config_path: Path | None, as_json: bool
+) -> None:
     """Drive an actuator: VALUE is on, off or a number.
 
     The agent must be running: only what stays can bring an actuator back to its safe state.
@@ -114,9 +134,12 @@ def actuate_command(name: str, value: str, for_s: float | None, config_path: Pat
     Example:
       masthead actuate beacon on --for 10
     """
+    wanted = _value(value)
     config = load_config(config_path)
-    with one_line_errors(), ControlClient(config.state_directory) as client:
-        answer = client.ask("actuate", actuator=name, value=_value(value), **({} if for_s is None else {"for": for_s}))
+    with one_line_errors():
+        answer = _ask(
+            config, "actuate", actuator=name, value=wanted, **({} if for_s is None else {"for": for_s})
+        )
     click.echo(json.dumps(answer) if as_json else f"{name} is {value_text(answer['value'])}")
 
 
@@ -130,75 +153,71 @@ def _value(text: str) -> bool | float:
         raise click.BadParameter(f"expected on, off or a number, got {text!r}", param_hint="VALUE") from error
 
 
+def _ask(config: Config, op: str, **arguments: Any) -> dict[str, Any]:
+    """One question on a connection of its own: the agent may have been started again since the last."""
+    with ControlClient(config.state_directory) as client:
+        return client.ask(op, **arguments)
+
+
 @contextmanager
-def _samples(config: Config) -> Iterator[Iterator[dict[str, Any]]]:
-    """One dict of samples after another: from the agent if one runs, else from the sensors."""
+def _sampling(config: Config) -> Iterator[Callable[[], Samples]]:
+    """What takes a sample of each sensor: from the agent if one runs, else from the hardware."""
     try:
-        client = ControlClient(config.state_directory)
+        ControlClient(config.state_directory).close()
     except NoDaemon:
-        client = None
-    if client is not None:
-        with client:
-            yield (_from_agent(client.ask("sample")) for _ in iter(int, 1))
+        pass
+    else:
+        yield lambda: {name: _as_sampled(sensor) for name, sensor in _ask(config, "sample").items()}
         return
-    from agent.state import StateLock
-
-    with StateLock(config.state_directory):
-        yield from _own_samples(config)
-
-
-def _from_agent(sensors: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: {key: sensor[key] for key in ("time", "windSpeed", "windDirection", "fault", "raw", "simulated")}
-        for name, sensor in sensors.items()
-    }
-
-
-def _own_samples(config: Config) -> Iterator[Iterator[dict[str, Any]]]:
     from agent.daemon import open_sensor
+    from agent.state import StateLock
     from agent.timekeeping import Timekeeper, read_boot_id
     from hw.clock import SystemClock
-    from hw.errors import HardwareError
 
     clock = SystemClock()
     timekeeper = Timekeeper(clock, read_boot_id())
-    opened = {sensor.id: open_sensor(sensor, clock) for sensor in config.sensors}
+    with StateLock(config.state_directory), ExitStack() as stack:
+        opened = {
+            sensor.id: stack.enter_context(closing(open_sensor(sensor, clock))) for sensor in config.sensors
+        }
+        yield lambda: {name: _read(sensor, timekeeper) for name, sensor in opened.items()}
 
-    def read() -> Iterator[dict[str, Any]]:
-        while True:
-            samples = {}
-            for name, sensor in opened.items():
-                now = clock.monotonic()
-                try:
-                    sample = sensor.read(now)
-                    speed, direction, fault, raw = sample.speed_mps, sample.direction_deg, sample.fault, sample.raw
-                except HardwareError as error:
-                    speed, direction, fault, raw = None, None, str(error), {}
-                samples[name] = {
-                    "time": timekeeper.read().time_text(now),
-                    "windSpeed": None if speed is None else round(speed, 2),
-                    "windDirection": None if direction is None else round(direction, 1),
-                    "fault": fault,
-                    "raw": dict(raw),
-                    "simulated": sensor.simulated,
-                }
-            yield samples
 
+def _as_sampled(sensor: dict[str, Any]) -> dict[str, Any]:
+    """The part of the agent's answer that a sensor alone would give."""
+    return {key: sensor[key] for key in ("time", "windSpeed", "windDirection", "fault", "raw", "simulated")}
+
+
+def _read(sensor: Any, timekeeper: Any) -> dict[str, Any]:
+    from hw.anemometer import WindSample
+    from hw.errors import HardwareError
+
+    now = timekeeper.clock.monotonic()
     try:
-        yield read()
-    finally:
-        for sensor in opened.values():
-            sensor.close()
+        sample = sensor.read(now)
+    except HardwareError as error:
+        sample = WindSample(now, None, fault=str(error))
+    return {
+        "time": timekeeper.read().time_text(now),
+        "windSpeed": None if sample.speed_mps is None else round(sample.speed_mps, 2),
+        "windDirection": None if sample.direction_deg is None else round(sample.direction_deg, 1),
+        "fault": sample.fault,
+        "raw": dict(sample.raw),
+        "simulated": sensor.simulated,
+    }
 
 
 def _sample_line(name: str, sample: dict[str, Any]) -> str:
-    raw = "  ".join(f"{key} {value:g}" for key, value in sample["raw"].items())
     if sample["windSpeed"] is None:
-        text = f"no value: {sample['fault']}"
+        text = f"no value: {sample['fault'] or 'not sampled yet'}"
     else:
         text = f"{sample['windSpeed']:6.2f} m/s"
         if sample["windDirection"] is not None:
             text += f"  from {sample['windDirection']:5.1f}°"
-    return f"{sample['time'][11:23]}  {name:<8}  {text}" + (f"  [{raw}]" if raw else "") + (
-        "  (simulated)" if sample["simulated"] else ""
-    )
+    raw = ", ".join(f"{key} {_short(value)}" for key, value in sample["raw"].items())
+    parts = [(sample["time"] or "")[11:23], f"{name:<8}", text, f"[{raw}]" if raw else ""]
+    return "  ".join(part for part in (*parts, "(simulated)" if sample["simulated"] else "") if part)
+
+
+def _short(value: float) -> str:
+    return str(int(value)) if value == int(value) else f"{value:.6g}"

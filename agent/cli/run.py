@@ -37,7 +37,13 @@ def run_command(config_path: Path | None, verbose: bool) -> int:
 
     def show(row: Row, total: int) -> None:
         entry = row.entry
-        log.info("confirmed %s %s %s, %d in all", row.object_id, entry.kind, _properties(config.telemetry.properties), total)
+        log.info(
+            "confirmed %s %s %s, %d in all",
+            row.object_id,
+            entry.kind,
+            _properties(config.telemetry.properties),
+            total,
+        )
 
     with one_line_errors():
         daemon = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
@@ -27,57 +27,69 @@ def sensors_command(as_json: bool) -> None:
     """
     kinds = {"sensor": registry.ANEMOMETERS, "actuator": registry.ACTUATORS}
     if as_json:
-        found = {kind: {name: _described(table, name) for name in registry.names(table)} for kind, table in kinds.items()}
-        click.echo(json.dumps(found))
+        click.echo(json.dumps({kind: _described(table) for kind, table in kinds.items()}))
         return
     board = detect()
-    auto = resolve_auto()
-    click.echo(f"This machine: {board.model if board else 'a desktop (no device tree)'}")
-    click.echo(f'driver = "auto": {auto.reason}\n')
+    click.echo(f"This machine:    {board.model if board else 'a desktop'}")
+    click.echo(f'driver = "auto": {resolve_auto().reason}')
     for kind, table in kinds.items():
         for name in registry.names(table):
-            click.echo("\n".join(_stanza(kind, table, name)) + "\n")
+            click.echo()
+            click.echo("\n".join(stanza(kind, table, name)))
 
 
-def _described(table: dict[str, str], name: str) -> dict[str, Any]:
-    try:
-        driver = registry.load(table, name)
-    except HardwareError as error:
-        return {"error": str(error)}
-    return {"summary": _summary(driver), "settings": {f.name: f.metadata["doc"] for f in dataclasses.fields(driver.Settings)}}
-
-
-def _stanza(kind: str, table: dict[str, str], name: str) -> Iterator[str]:
+def stanza(kind: str, table: dict[str, str], name: str) -> Iterator[str]:
+    """The lines that configure driver ``name`` of ``table``; ``kind`` is "sensor" or "actuator"."""
     try:
         driver = registry.load(table, name)
     except HardwareError as error:
         yield f"# {name}: {error}"
         return
     yield f"# {_summary(driver)}"
-    if kind == "sensor":
-        yield "[[sensor]]"
-        yield 'id = "top"'
-    else:
-        yield "[actuators.beacon]"
+    yield from ("[[sensor]]", 'id = "top"') if kind == "sensor" else ("[actuators.beacon]",)
     yield f'driver = "{name}"'
     for field in dataclasses.fields(driver.Settings):
         yield setting_line(field)
 
 
 def setting_line(field: dataclasses.Field[Any]) -> str:
-    """One key as TOML, commented out where it has a default."""
+    """One key as TOML with what it means, commented out where it has a default."""
     meta = field.metadata
-    default = field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
+    default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
     required = default is dataclasses.MISSING
     value = meta["example"] if required or default is None else default
-    text = f"{field.name} = {_toml(value)}"
-    return f"{text if required else '# ' + text:<40}  # {meta['doc']}"
+    text = f"{'' if required else '# '}{field.name} = {_toml(value)}"
+    return f"{text:<32}  # {meta['doc']}{_limits(meta)}"
+
+
+def _limits(meta: Mapping[str, Any]) -> str:
+    if meta["choices"] is not None:
+        return f" ({' | '.join(map(str, meta['choices']))})"
+    low, high = meta["minimum"], meta["maximum"]
+    if low is not None and high is not None:
+        return f" ({low:.16g} to {high:.16g})"
+    if low is not None:
+        return f" (at least {low:.16g})"
+    return "" if high is None else f" (at most {high:.16g})"
 
 
 def _toml(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(_toml(v) for v in value) + "]"
     return json.dumps(value, ensure_ascii=False)
+
+
+def _described(table: dict[str, str]) -> dict[str, Any]:
+    described: dict[str, Any] = {}
+    for name in registry.names(table):
+        try:
+            driver = registry.load(table, name)
+        except HardwareError as error:
+            described[name] = {"error": str(error)}
+            continue
+        settings = {field.name: field.metadata["doc"] for field in dataclasses.fields(driver.Settings)}
+        described[name] = {"summary": _summary(driver), "settings": settings}
+    return described
 
 
 def _summary(driver: type) -> str:

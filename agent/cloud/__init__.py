@@ -1,9 +1,9 @@
 """The hub as the agent sees it. agent/cloud/azure.py is the one that talks to a real one.
 
-    HubError
-    ├── HubUnavailable   no answer, connection lost, name not found   (try again later)
-    ├── HubRefused       wrong key, unknown or disabled device        (try again later, tell a person)
-    └── HubUntrusted     the certificate is not one we trust          (try again later, tell a person)
+HubError
+├── HubUnavailable   no answer, connection lost, name not found   (try again later)
+├── HubRefused       wrong key, unknown or disabled device        (try again later, tell a person)
+└── HubUntrusted     the certificate is not one we trust          (try again later, tell a person)
 """
 
 from __future__ import annotations

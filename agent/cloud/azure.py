@@ -81,7 +81,7 @@ class AzureHubClient:
         clock: Clock,
         on_message: Callable[[CloudMessage], None],
     ) -> None:
-        """``on_message`` is called on a pool thread, for one message after the other; it may write to disk."""
+        """``on_message`` is called on a pool thread, one message after the other; it may write to disk."""
         self._loop = loop
         self._credential = credential
         self._clock = clock
@@ -103,13 +103,17 @@ class AzureHubClient:
     def connected(self) -> bool:
         """Also False when messages from the cloud are no longer listened to."""
         client, receiving = self._client, self._receiving
-        return client is not None and bool(client.connected) and receiving is not None and not receiving.done()
+        return (
+            client is not None and bool(client.connected) and receiving is not None and not receiving.done()
+        )
 
     def connect(self) -> Future[None]:
         return self._loop.submit(self._connect())
 
     async def _connect(self) -> None:
-        from azure.iot.device.aio import IoTHubDeviceClient  # a second on a small board: not in a worker's step
+        from azure.iot.device.aio import (
+            IoTHubDeviceClient,
+        )  # a second on a small board: not in a worker's step
 
         try:
             client = self._client = IoTHubDeviceClient.create_from_connection_string(
@@ -117,7 +121,7 @@ class AzureHubClient:
             )
             await client.connect()
             await client._enable_feature("c2d")
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  (whatever the SDK raises, the caller is told what to do)
             raise explain(error, self._credential) from None
         if self._client is None:
             raise HubUnavailable("the connection was closed while it was made")
@@ -154,13 +158,16 @@ class AzureHubClient:
         if client is None:
             raise HubUnavailable("the connection is closed")
         outgoing: Any = SdkMessage(  # type: ignore[no-untyped-call]
-            message.body, message_id=message.message_id, content_encoding="utf-8", content_type="application/json"
+            message.body,
+            message_id=message.message_id,
+            content_encoding="utf-8",
+            content_type="application/json",
         )
         outgoing.correlation_id = message.correlation_id
         outgoing.custom_properties = dict(message.properties)
         try:
             await client.send_message(outgoing)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  (whatever the SDK raises, the caller is told what to do)
             raise explain(error, self._credential) from None
 
     def close(self) -> Future[None]:
@@ -180,7 +187,7 @@ class AzureHubClient:
         gc.collect()  # the SDK leaves sockets to the collector
 
 
-def explain(error: BaseException, credential: Credential) -> HubError:
+def explain(error: BaseException, credential: Credential) -> HubError:  # noqa: PLR0911  (one line a cause)
     """What the SDK raised, as what to do next. The SDK wraps the cause; the innermost one is the truth."""
     chain = _chain(error)
     host = credential.address
@@ -191,7 +198,9 @@ def explain(error: BaseException, credential: Credential) -> HubError:
                 "(or MASTHEAD_CA_FILE); else check this machine's clock"
             )
         if isinstance(cause, OSError) and type(cause).__name__ == "gaierror":
-            return HubUnavailable(f"the name {host} cannot be resolved: check the network, its DNS and the host name")
+            return HubUnavailable(
+                f"the name {host} cannot be resolved: check the network, its DNS and the host name"
+            )
         if isinstance(cause, ConnectionRefusedError):
             return HubUnavailable(f"nobody listens at {host}:8883: is the hub running, is the port open?")
         if isinstance(cause, OSError) and cause.errno is not None and not isinstance(cause, ssl.SSLError):

@@ -18,7 +18,7 @@ _CREDENTIAL = "connection-string"
 
 
 class CredentialError(Exception):
-    """There is no usable credential. The text says where it was looked for and what to do; never the secret."""
+    """No usable credential. The text says where it was looked for and what to do; never the secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +65,14 @@ def _read(path: Path) -> str:
         return path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file"
-        raise CredentialError(f"{path}: the connection string cannot be read: {reason}") from error
+        raise CredentialError(f"{path}: the connection string cannot be read: {reason}") from None
 
 
 def parse(text: str, source: str) -> Credential:
     """``HostName=…;DeviceId=…;SharedAccessKey=…`` as a credential. Raises CredentialError."""
+    text = text.strip("\ufeff \t\r\n")  # some editors begin a file with a byte order mark
     parts = {}
-    for part in text.strip().split(";"):
+    for part in text.split(";"):
         name, equals, value = part.partition("=")
         if equals:
             parts[name.strip()] = value.strip()
@@ -79,6 +80,10 @@ def parse(text: str, source: str) -> Credential:
         raise CredentialError(
             f"{source}: this is a service connection string (SharedAccessKeyName); "
             "the device's own has DeviceId: `masthead device show ID` prints it"
+        )
+    if "ModuleId" in parts:
+        raise CredentialError(
+            f"{source}: this is a module's connection string (ModuleId), a device's is needed"
         )
     for name in ("HostName", "DeviceId", "SharedAccessKey"):
         if not parts.get(name):
@@ -90,5 +95,5 @@ def parse(text: str, source: str) -> Credential:
     except (binascii.Error, ValueError) as error:
         raise CredentialError(f"{source}: SharedAccessKey is not base64: was it cut when copied?") from error
     return Credential(
-        parts["HostName"], parts["DeviceId"], text.strip(), source, parts.get("GatewayHostName") or None
+        parts["HostName"], parts["DeviceId"], text, source, parts.get("GatewayHostName") or None
     )

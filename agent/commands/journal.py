@@ -128,15 +128,13 @@ class Journal:
 
     def _select(self, where: str, *values: object) -> list[Arrival]:
         with self._lock:
-            found = self._db.execute(f"SELECT {_COLUMNS} FROM arrivals WHERE {where}", values).fetchall()  # noqa: S608  (constants)
-        return [_arrival(*row) for row in found]
-
-
-def _arrival(
-    number: int, token: str, command_id: str | None, digest: str, body: bytes | None, received_boot_s: float,
-    message_id: str | None, expires: str | None, boot_id: str, outcome: str | None,
-) -> Arrival:  # fmt: skip
-    message = CloudMessage(body or b"", received_boot_s, message_id, expires=expires)
-    return Arrival(
-        number, token, command_id, digest, message, boot_id, json.loads(outcome) if outcome else None
-    )
+            rows = self._db.execute(f"SELECT {_COLUMNS} FROM arrivals WHERE {where}", values)  # noqa: S608  (constants)
+            found = rows.fetchall()
+        return [
+            Arrival(
+                number, token, command_id, digest,
+                CloudMessage(body or b"", received, message_id, expires=expires),
+                boot, json.loads(outcome) if outcome else None,
+            )
+            for number, token, command_id, digest, body, received, message_id, expires, boot, outcome in found
+        ]  # fmt: skip

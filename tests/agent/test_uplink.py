@@ -81,7 +81,9 @@ def test_a_lost_connection_gives_everything_back() -> None:
     rig.hub.confirms = True
     rig.run(10.0)
     assert rig.hub.newest is not first
-    assert sorted(rig.hub.ids(), key=lambda text: int(text.split("-")[1])) == [f"0badcafe-{n}" for n in range(1, 31)]
+    assert sorted(rig.hub.ids(), key=lambda text: int(text.split("-")[1])) == [
+        f"0badcafe-{n}" for n in range(1, 31)
+    ]
 
 
 def test_a_confirmation_that_stays_away_means_a_dead_link() -> None:
@@ -119,7 +121,9 @@ def test_a_hub_that_never_answers_a_connect_is_given_up() -> None:
     assert rig.hub.ids() == ["0badcafe-1"]
 
 
-@pytest.mark.parametrize("error", [HubUnavailable("nobody listens"), HubRefused("wrong key"), ValueError("odd")])
+@pytest.mark.parametrize(
+    "error", [HubUnavailable("nobody listens"), HubRefused("wrong key"), ValueError("odd")]
+)
 def test_failed_attempts_back_off_and_never_end(error: Exception) -> None:
     """Whatever the failure, it is tried again, more slowly, and works once the cause is gone."""
     rig = Rig(rows=1)

@@ -114,7 +114,7 @@ def _message(number: int) -> Message:
 
 
 def test_a_confirmed_message_is_stored(rig: Rig) -> None:
-    """A send's future is done only when the hub has the message, with its body and properties as they were."""
+    """A send's future is done only when the hub has the message, with body and properties as they were."""
     client = rig.client()
     assert not client.connected
     client.connect().result(TIMEOUT_S)

@@ -98,7 +98,14 @@ class Process:
 
 def clean_environment(extra: dict[str, str] | None = None) -> dict[str, str]:
     """This process's environment without what would point masthead at somebody else's things."""
-    drop = ("MASTHEAD_", "IOTHUB_", "CREDENTIALS_DIRECTORY", "STATE_DIRECTORY", "RUNTIME_DIRECTORY", "NOTIFY_SOCKET")
+    drop = (
+        "MASTHEAD_",
+        "IOTHUB_",
+        "CREDENTIALS_DIRECTORY",
+        "STATE_DIRECTORY",
+        "RUNTIME_DIRECTORY",
+        "NOTIFY_SOCKET",
+    )
     return {k: v for k, v in os.environ.items() if not k.startswith(drop)} | (extra or {})
 
 
@@ -136,7 +143,15 @@ class Hub:
 
     def start(self) -> Hub:
         self.process = Process(
-            self.folder, "hub", "--data", str(self.data), "--device", self._device, "--json", "--host", self._host
+            self.folder,
+            "hub",
+            "--data",
+            str(self.data),
+            "--device",
+            self._device,
+            "--json",
+            "--host",
+            self._host,
         )
         process = self.process
         wait_for(lambda: "\n" in process.out or process.process.poll() is not None, "the hub's first line")
@@ -175,7 +190,9 @@ def running_hub(folder: Path) -> Iterator[Hub]:
 class Mast:
     """An agent's configuration, state and credential, for one process after another."""
 
-    def __init__(self, folder: Path, connection_string: str, ca_file: str | None, config: str = CONFIG) -> None:
+    def __init__(
+        self, folder: Path, connection_string: str, ca_file: str | None, config: str = CONFIG
+    ) -> None:
         self.folder = folder
         self.state = folder / "state"
         self.config = folder / "masthead.toml"
@@ -204,7 +221,10 @@ class Mast:
     def stored_ids(self) -> list[str]:
         """``<run>-<sequence>`` of every row in the outbox, sent or not."""
         with contextlib.closing(sqlite3.connect(self.state / "outbox.db", timeout=30)) as db:
-            return [f"{run}-{sequence}" for run, sequence in db.execute("SELECT run, sequence FROM rows ORDER BY sequence")]
+            return [
+                f"{run}-{sequence}"
+                for run, sequence in db.execute("SELECT run, sequence FROM rows ORDER BY sequence")
+            ]
 
     def settled(self) -> dict[str, Any] | None:
         """The snapshot once everything is confirmed, else None."""

@@ -136,7 +136,8 @@ def test_a_command_cut_off_by_a_crash_is_answered_interrupted(tmp_path: Path) ->
             assert agent.end() == 0
         with closing(sqlite3.connect(mast.state / "commands.db", isolation_level=None)) as db:
             db.execute(
-                "INSERT INTO arrivals (token, command_id, digest, body, boot_id, received_boot_s) VALUES (?,?,?,?,?,?)",
+                "INSERT INTO arrivals (token, command_id, digest, body, boot_id, received_boot_s)"
+                " VALUES (?,?,?,?,?,?)",
                 ("t", "cut-off", "d", b'{"command":"set","actuator":"beacon","value":true}', "boot", 1.0),
             )
         for _ in range(2):
@@ -194,7 +195,9 @@ def test_the_log_is_transitions_only(tmp_path: Path) -> None:
     with running_hub(tmp_path) as hub:
         mast = Mast(tmp_path, hub.connection_string, hub.ready["ca_file"])
         with mast.run() as agent:
-            wait_for(lambda: (s := mast.settled()) and s["outbox"]["confirmed"] >= 12, "twelve rows confirmed")
+            wait_for(
+                lambda: (s := mast.settled()) and s["outbox"]["confirmed"] >= 12, "twelve rows confirmed"
+            )
             assert agent.end() == 0
             assert len(agent.err.splitlines()) <= 5, agent.err
 
@@ -240,7 +243,15 @@ def test_a_demo_proves_that_everything_arrived() -> None:
     assert result.returncode == 0, result.stderr
     assert len(result.stdout.splitlines()) == 1
     figures = json.loads(result.stdout)
-    assert set(figures) == {"sampled", "reported", "stored", "sent", "confirmed", "commands", "first_confirmed_s"}
+    assert set(figures) == {
+        "sampled",
+        "reported",
+        "stored",
+        "sent",
+        "confirmed",
+        "commands",
+        "first_confirmed_s",
+    }
     assert figures["stored"] == figures["confirmed"] == figures["sent"] > figures["reported"] >= 4
     assert figures["commands"] == 1
     assert figures["first_confirmed_s"] < time.time() - began

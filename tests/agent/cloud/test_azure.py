@@ -44,13 +44,19 @@ def opened(one: AzureHubClient) -> Iterator[AzureHubClient]:
 
 def test_nobody_listens(loop: AzureLoop) -> None:
     """A refused TCP connection names host and port."""
-    with opened(client(loop, _string("127.0.0.253"))) as one, pytest.raises(HubUnavailable, match=r"127\.0\.0\.253:8883"):
+    with (
+        opened(client(loop, _string("127.0.0.253"))) as one,
+        pytest.raises(HubUnavailable, match=r"127\.0\.0\.253:8883"),
+    ):
         one.connect().result(TIMEOUT_S)
 
 
 def test_a_name_that_does_not_resolve(loop: AzureLoop) -> None:
     """A host name without an address says to check the network and the name."""
-    with opened(client(loop, _string("no-such-host.invalid"))) as one, pytest.raises(HubUnavailable, match="resolved"):
+    with (
+        opened(client(loop, _string("no-such-host.invalid"))) as one,
+        pytest.raises(HubUnavailable, match="resolved"),
+    ):
         one.connect().result(TIMEOUT_S)
 
 

@@ -1,4 +1,5 @@
 // Speed and gust as lines, direction as dots on a strip of its own (a line would jump at north).
+// The gust is the highest in a minute: the 3-s means of a report that is shorter say little on their own.
 // Nothing is drawn across a missing value or a missing report.
 
 import { setText, svg } from "./dom.js";
@@ -8,6 +9,7 @@ const LEFT = 40, RIGHT = 18, TOP = 24, SPEED_HEIGHT = 210, GAP = 46, STRIP_HEIGH
 const HEIGHT = TOP + SPEED_HEIGHT + GAP + STRIP_HEIGHT + AXIS;
 const STRIP_TOP = TOP + SPEED_HEIGHT + GAP;
 const STEPS_S = [5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 604_800];
+const GUST_MS = 60_000;
 const LEAST_POINTS = 60; // the axis is at least this many reports wide
 const MOST_POINTS = 600;
 
@@ -30,6 +32,18 @@ function linePath(points, gapMs) {
   }
   // a value that stands alone is a short dash: a line needs two
   return runs.map((run) => (run.length === 1 ? `M${run[0]}m-2 0h4` : `M${run.join("L")}`)).join("");
+}
+
+/** The highest gust of the last minute at each point, in order of time; null where the point has none. */
+function peaks(points) {
+  const found = new Map();
+  let first = 0;
+  points.forEach((point, i) => {
+    while (points[first].time <= point.time - GUST_MS) first += 1;
+    const gusts = points.slice(first, i + 1).map((p) => p.gust).filter((gust) => gust !== null);
+    found.set(point, point.gust === null ? null : Math.max(...gusts));
+  });
+  return found;
 }
 
 export class Plot {
@@ -73,11 +87,12 @@ export class Plot {
     visible.sort((a, b) => a.time - b.time);
     const span = Math.max(LEAST_POINTS * newest.intervalMs, end - visible[0].time);
     const width = Math.max(this.box.clientWidth, 200);
-    const highest = Math.max(4, ...visible.map((point) => Math.max(point.speed ?? 0, point.gust ?? 0)));
+    const peak = peaks(visible);
+    const highest = Math.max(4, ...visible.map((point) => Math.max(point.speed ?? 0, peak.get(point) ?? 0)));
     const step = niceStep(highest * 1.04, 6);
     const top = Math.ceil((highest * 1.04) / step) * step;
     return {
-      visible, end, span, width, step, top, gapMs: 2.5 * newest.intervalMs,
+      visible, peak, end, span, width, step, top, gapMs: 2.5 * newest.intervalMs,
       x: (at) => LEFT + (1 - (end - at) / span) * (width - LEFT - RIGHT),
       y: (value) => TOP + (1 - value / top) * SPEED_HEIGHT,
       strip: (degrees) => STRIP_TOP + (1 - degrees / 360) * STRIP_HEIGHT,
@@ -94,14 +109,14 @@ export class Plot {
       this.image.replaceChildren(words);
       return;
     }
-    const { visible, x, y, strip, gapMs } = scale;
-    const line = (key) => linePath(visible.map((p) => [x(p.time), p[key] === null ? null : y(p[key]), p.time]), gapMs);
+    const { visible, peak, x, y, strip, gapMs } = scale;
+    const line = (of) => linePath(visible.map((p) => [x(p.time), of(p) === null ? null : y(of(p)), p.time]), gapMs);
     const dots = visible.filter((p) => p.direction !== null)
       .map((p) => `M${x(p.time).toFixed(1)} ${strip(p.direction % 360).toFixed(1)}h0`).join("");
     this.image.replaceChildren(
       ...this.#axes(scale),
-      svg("path", { class: "line gust", d: line("gust") }),
-      svg("path", { class: "line speed", d: line("speed") }),
+      svg("path", { class: "line gust", d: line((p) => peak.get(p)) }),
+      svg("path", { class: "line speed", d: line((p) => p.speed) }),
       svg("path", { class: "dots", d: dots }),
       ...this.#cursorMarks(scale),
     );
@@ -128,14 +143,14 @@ export class Plot {
     return nodes;
   }
 
-  #cursorMarks({ visible, x, y, strip }) {
+  #cursorMarks({ visible, peak, x, y, strip }) {
     const point = this.#cursor;
     if (!visible.includes(point)) return [];
     const place = x(point.time);
     const mark = (kind, at) => svg("circle", { class: `mark ${kind}`, cx: place, cy: at, r: 4 });
     return [
       svg("line", { class: "cursor", x1: place, x2: place, y1: TOP, y2: STRIP_TOP + STRIP_HEIGHT }),
-      ...(point.gust === null ? [] : [mark("gust", y(point.gust))]),
+      ...(point.gust === null ? [] : [mark("gust", y(peak.get(point)))]),
       ...(point.speed === null ? [] : [mark("speed", y(point.speed))]),
       ...(point.direction === null ? [] : [mark("dir", strip(point.direction % 360))]),
     ];

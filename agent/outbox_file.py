@@ -1,0 +1,135 @@
+"""The file under the outbox: its schema, how it is opened, and how it is told that it is no good.
+
+Thread safety: none needed, nothing is kept here.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing, suppress
+from pathlib import Path
+from urllib.parse import quote
+
+SCHEMA_VERSION = 1
+PAGE_BYTES = 4096
+FRAME_BYTES = PAGE_BYTES + 24  # a page in the write-ahead log
+LOG_PAGES = 64  # the write-ahead log is moved into the file at 256 KiB
+
+# sent_at_s: Unix time of the confirmation, negative while there is none. Any time is as wide as NOT_SENT, so
+# a confirmation rewrites a row in place and never makes the file grow.
+NOT_SENT = -0.5
+_SCHEMA = """
+CREATE TABLE rows (
+    sequence INTEGER PRIMARY KEY,
+    run TEXT NOT NULL, boot_id TEXT NOT NULL, boot_time_s REAL NOT NULL,
+    kind TEXT NOT NULL, body TEXT NOT NULL, simulated INTEGER NOT NULL, calibration TEXT,
+    correlation_id TEXT, key TEXT, urgent INTEGER NOT NULL,
+    sent_at_s REAL NOT NULL
+);
+CREATE INDEX unsent ON rows (urgent DESC, sequence) WHERE sent_at_s < 0;
+CREATE UNIQUE INDEX keyed ON rows (key) WHERE key IS NOT NULL;
+CREATE TABLE clocks (boot_id TEXT PRIMARY KEY, offset_s REAL NOT NULL, synchronised INTEGER NOT NULL);
+CREATE TABLE drops (first INTEGER NOT NULL, last INTEGER NOT NULL, reason TEXT NOT NULL);
+"""
+
+_MAGIC = b"SQLite format 3\x00"
+_VERSION_AT = 60  # user_version in the file's header (sqlite.org/fileformat2.html, 1.3)
+
+
+class StoreUnreadable(Exception):
+    """The store was written by a newer version of the agent: it is left untouched."""
+
+
+class StoreDamaged(sqlite3.DatabaseError):
+    """What SQLite read without complaint is no row of ours."""
+
+
+class StoreVanished(sqlite3.OperationalError):
+    """The open file is no longer the one at its path: what is written to it is lost with the process."""
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open or create the store at ``path``: WAL, one fsync a commit. No thread is checked.
+
+    Raises StoreUnreadable (and not a byte has changed), sqlite3.Error and OSError.
+    """
+    version = _stored_version(path)
+    if version > SCHEMA_VERSION:
+        raise StoreUnreadable(
+            f"{path}: written by a newer masthead (schema {version}, this one knows {SCHEMA_VERSION}): "
+            "install that version again, or move the file away"
+        )
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+    try:
+        db.text_factory = _text
+        db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+        db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # so that a file can follow a lowered limit
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
+        db.execute(f"PRAGMA journal_size_limit = {LOG_PAGES * FRAME_BYTES}")
+        if version == 0:
+            db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Which file stands at ``path``; None if there is none that can be seen."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
+
+
+def is_damaged(error: Exception) -> bool:
+    """Whether the file is no sound store (and not merely out of reach)."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return isinstance(error, StoreDamaged) or code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged store and its log out of the way; the new name of the store. Raises OSError."""
+    number = 1
+    while (aside := path.with_name(f"{path.stem}-damaged-{number}{path.suffix}")).exists():
+        number += 1
+    for part in _parts(path):
+        if part.exists():
+            part.rename(_beside(aside, part.name.removeprefix(path.name)))
+    return aside
+
+
+def _stored_version(path: Path) -> int:
+    """The schema's version; 0 if there is none.
+
+    Read from the header, and where a log stands beside the file from both, by a connection that cannot
+    write: any other would move the log into the file when it closes.
+    """
+    _, log, index = _parts(path)
+    header = b""
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        header = file.read(_VERSION_AT + 4)
+    version = int.from_bytes(header[_VERSION_AT:]) if header.startswith(_MAGIC) else 0
+    if version > SCHEMA_VERSION or not header or not (log.exists() and log.stat().st_size):
+        return version
+    had_index = index.exists()
+    with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as db:
+        version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    if not had_index:
+        index.unlink(missing_ok=True)
+    return version
+
+
+def _parts(path: Path) -> tuple[Path, Path, Path]:
+    return path, _beside(path, "-wal"), _beside(path, "-shm")
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode(errors="replace")

@@ -1,0 +1,148 @@
+"""`status`, `sample`, `outbox` and `actuate`, with a running agent and without."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from agent.daemon import Daemon
+
+from .conftest import Masthead
+
+
+@pytest.mark.parametrize(
+    "command", [["status"], ["outbox"], ["actuate", "beacon", "on"], ["status", "--watch"]]
+)
+def test_without_an_agent_one_line_says_so(masthead: Masthead, config: Path, command: list[str]) -> None:
+    """Exit 1, with what to do."""
+    result = masthead(*command, "--config", config)
+    state = config.parent / "state"
+    assert (result.code, result.out) == (1, "")
+    assert result.err == f"Error: no agent is running on {state}: start one with `masthead run`\n"
+
+
+def test_status(masthead: Masthead, config: Path, daemon: Daemon) -> None:
+    """For a person, and as JSON the same."""
+    result = masthead("status", "--config", config)
+    assert result.code == 0
+    assert f"run {daemon.run_id}" in result.out
+    assert "actuator  beacon: off" in result.out
+    status = json.loads(masthead("status", "--json", "--config", config).out)
+    assert status["run"] == daemon.run_id
+    assert status["link"]["state"] == "off"
+    assert status["sensors"]["top"]["simulated"] is True
+
+
+def test_status_is_watched_until_ctrl_c(
+    masthead: Masthead, config: Path, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Again and again, and the end is no failure."""
+    seconds: list[float] = []
+
+    def sleep(s: float) -> None:
+        seconds.append(s)
+        if len(seconds) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("agent.cli.device.time.sleep", sleep)
+    result = masthead("status", "--watch", "--config", config)
+    assert (result.code, result.err) == (0, "")
+    assert result.out.count("actuator  beacon") == 3
+
+
+def test_outbox(masthead: Masthead, config: Path, daemon: Daemon) -> None:
+    """Figures with their meaning, and as JSON."""
+    result = masthead("outbox", "--config", config)
+    assert result.code == 0
+    assert "  waiting for the hub\n" in result.out
+    assert json.loads(masthead("outbox", "--json", "--config", config).out)["confirmed"] == 0
+
+
+def test_sample_without_an_agent_reads_the_sensors(masthead: Masthead, config: Path) -> None:
+    """With what the instrument says beside it; the sensors are free again afterwards."""
+    for _ in range(2):
+        result = masthead("sample", "--count", 2, "--every", 0.1, "--config", config)
+        lines = result.out.splitlines()
+        assert (result.code, len(lines)) == (0, 2)
+        assert all(" m/s  from " in line and "[seed 1, elapsed_s " in line for line in lines)
+        assert all(line.endswith("(simulated)") for line in lines)
+
+
+def test_sample_as_json(masthead: Masthead, config: Path) -> None:
+    """One object a line."""
+    result = masthead("sample", "--count", 1, "--json", "--config", config)
+    sample = json.loads(result.out)
+    assert (sample["sensor"], sample["simulated"], sample["raw"]["seed"]) == ("top", True, 1)
+    assert sample["windSpeed"] >= 0
+
+
+def test_sample_asks_the_agent_that_owns_the_sensors(
+    masthead: Masthead, config: Path, daemon: Daemon
+) -> None:
+    """Its samples, in the same form."""
+    daemon._wait_for_first_samples()
+    result = masthead("sample", "--count", 1, "--json", "--config", config)
+    sample = json.loads(result.out)
+    assert sample["windSpeed"] == daemon.snapshot()["sensors"]["top"]["windSpeed"] or sample["windSpeed"] >= 0
+    assert set(sample) == {"sensor", "time", "windSpeed", "windDirection", "fault", "raw", "simulated"}
+
+
+def test_a_recording_that_is_missing_is_one_line(masthead: Masthead, config: Path) -> None:
+    """As any sensor that cannot be opened."""
+    config.write_text(config.read_text().replace("seed = 1", 'driver = "replay"\nfile = "/none.csv"'))
+    result = masthead("sample", "--config", config)
+    assert result.code == 1
+    assert result.err.count("\n") == 1
+    assert "/none.csv" in result.err
+
+
+def test_a_sample_without_a_value_shows_the_fault(masthead: Masthead, config: Path, tmp_path: Path) -> None:
+    """A fault is not a number."""
+    series = tmp_path / "gap.csv"
+    series.write_text("time_s,wind_speed_mps\n0,\n0.1,\n1000,3\n")
+    config.write_text(config.read_text().replace("seed = 1", f'driver = "replay"\nfile = "{series}"'))
+    result = masthead("sample", "--count", 1, "--config", config)
+    assert (result.code, "no value: " in result.out) == (0, True)
+    sample = json.loads(masthead("sample", "--count", 1, "--json", "--config", config).out)
+    assert sample["windSpeed"] is None
+    assert sample["fault"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["beacon", "on"], "beacon is on"),
+        (["beacon", "TRUE", "--for", "5"], "beacon is on"),
+        (["beacon", "off"], "beacon is off"),
+        (["vent", "-2.5"], "vent is -2.5"),
+        (["vent", "30", "--json"], '{"actuator": "vent", "value": 30.0}'),
+    ],
+)
+def test_actuate(masthead: Masthead, config: Path, daemon: Daemon, words: list[str], said: str) -> None:
+    """On, off or a number, which may be negative."""
+    result = masthead("actuate", *words, "--config", config)
+    assert (result.code, result.out, result.err) == (0, f"{said}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["becon", "on"], 1, "Error: unknown-actuator: 'becon', did you mean 'beacon'?"),
+        (["beacon", "3"], 1, "Error: bad-value: expected true or false, got 3.0"),
+        (["vent", "nan"], 1, "Error: bad-value: expected a number from -10 to 90"),
+        (["beacon", "on", "--for", "inf"], 1, "Error: bad-for: expected a number of seconds greater than 0"),
+        (["beacon", "on", "--for", "0"], 2, "0.0 is not in the range x>0"),
+        (["beacon", "maybe"], 2, "expected on, off or a number, got 'maybe'"),
+        (["beacon"], 2, "Missing argument 'VALUE'"),
+    ],
+)
+def test_actuate_errors(
+    masthead: Masthead, config: Path, daemon: Daemon, words: list[str], code: int, said: str
+) -> None:
+    """Each with its reason, and nothing has moved."""
+    result = masthead("actuate", *words, "--config", config)
+    assert (result.code, result.out) == (code, "")
+    assert said in result.err
+    assert daemon.guard.status["beacon"].value is False

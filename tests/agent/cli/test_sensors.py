@@ -1,0 +1,84 @@
+"""`masthead sensors`: what is printed can be pasted."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from agent.cli.sensors import stanza
+from agent.config import loads
+from hw import board, registry
+from hw.settings import setting
+
+from .conftest import Masthead
+
+SENSOR = '[[sensor]]\nid = "other"\ndriver = "simulated"\n'
+KINDS = {"sensor": registry.ANEMOMETERS, "actuator": registry.ACTUATORS}
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, table in KINDS.items() for name in table])
+@pytest.mark.parametrize("uncommented", [False, True])
+def test_each_stanza_is_configuration(kind: str, name: str, uncommented: bool) -> None:
+    """As printed, and with each of its keys given as shown."""
+    lines = list(stanza(kind, KINDS[kind], name))
+    assert lines[0].startswith("# ")
+    optional = [n for n, line in enumerate(lines) if n and line.startswith("# ")]
+    for n in optional if uncommented else [0]:
+        text = "\n".join(line.removeprefix("# ") if i == n and i else line for i, line in enumerate(lines))
+        config = loads(SENSOR + text)
+        assert name in {s.driver for s in config.sensors} | {a.driver for a in config.actuators}
+
+
+def test_all_drivers_are_listed(masthead: Masthead) -> None:
+    """With what "auto" means here."""
+    result = masthead("sensors")
+    assert result.code == 0
+    assert result.out.startswith("This machine:    a desktop\n")
+    assert 'driver = "auto": no device tree' in result.out
+    for table in KINDS.values():
+        assert all(f'driver = "{name}"' in result.out for name in table)
+
+
+def test_on_a_board_it_says_what_to_set(
+    masthead: Masthead, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its model, and that "auto" names nothing."""
+    (tmp_path / "compatible").write_bytes(b"x\0")
+    (tmp_path / "model").write_bytes(b"Raspberry Pi 5\0")
+    monkeypatch.setattr(board, "DEVICE_TREE", tmp_path)
+    result = masthead("sensors")
+    assert "This machine:    Raspberry Pi 5\n" in result.out
+    assert '"auto" names no sensor on a board' in result.out
+
+
+def test_as_json(masthead: Masthead) -> None:
+    """One object: kinds, drivers, what they are and their settings."""
+    found = json.loads(masthead("sensors", "--json").out)
+    assert set(found["sensor"]) >= set(registry.ANEMOMETERS)
+    assert found["actuator"]["simulated"]["settings"]["safe"].startswith("value that does no harm")
+
+
+class Odd:
+    """A driver with every kind of limit."""
+
+    @dataclass(frozen=True)
+    class Settings:
+        mode: str = setting("a", doc="which", choices=("a", "b"))
+        low: float = setting(1.0, doc="low", minimum=0)
+        high: float = setting(1.0, doc="high", maximum=2)
+        pins: tuple[int, ...] = setting((1, 2), doc="pins")
+        name: str | None = setting(None, doc="name", example="ä")
+
+
+def test_limits_and_broken_drivers_are_shown(masthead: Masthead, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Choices, one-sided limits, lists; a driver that does not load says why and hides no other."""
+    monkeypatch.setitem(registry.ANEMOMETERS, "odd", f"{__name__}:Odd")
+    monkeypatch.setitem(registry.ANEMOMETERS, "gone", "no_such_module:Driver")
+    out = masthead("sensors").out
+    for line in ("which (a | b)", "low (at least 0)", "high (at most 2)", "# pins = [1, 2]", '# name = "ä"'):
+        assert line in out
+    assert "# gone: driver 'gone' cannot be loaded" in out
+    assert "error" in json.loads(masthead("sensors", "--json").out)["sensor"]["gone"]

@@ -1,0 +1,123 @@
+"""Commands from the message to the outbox, on one thread and a clock moved by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from agent.cloud import CloudMessage
+from agent.commands.executor import CommandRules, Executor
+from agent.commands.guard import Guard, Guarded
+from agent.commands.journal import Journal
+from agent.outbox import Outbox
+from agent.reading import Entry
+from agent.timekeeping import Timekeeper
+from hw.actuator import Value
+from hw.errors import DeviceUnavailable
+from hw.simulated.pins import SimulatedActuator
+from tests.clock import FakeClock
+
+BOOT = "boot-1"
+
+
+class Beacon(SimulatedActuator):
+    """A simulated actuator that remembers what it was driven to, and can be out of order."""
+
+    def __init__(self, settings: SimulatedActuator.Settings | None = None) -> None:
+        super().__init__(settings or SimulatedActuator.Settings())
+        self.driven: list[Value] = []
+        self.broken = False
+
+    def drive(self, value: Value) -> None:
+        if self.broken:
+            raise DeviceUnavailable("the relay does not answer")
+        super().drive(value)
+        self.driven.append(value)
+
+
+class Rig:
+    """``start`` begins a process on the same files; ``crash`` forgets it without a word."""
+
+    def __init__(self, folder: Path, *, journal: bool = True, rules: CommandRules | None = None) -> None:
+        self.folder = folder
+        self.clock = FakeClock()
+        self.synchronised = True
+        self.beacon = Beacon()
+        self.vent = Beacon(SimulatedActuator.Settings(safe=0.0, maximum=100.0))
+        self.events: list[Mapping[str, Any]] = []
+        self._journalled = journal
+        self._rules = rules or CommandRules()
+        self.start()
+
+    def start(self, run: str = "run00001") -> None:
+        timekeeper = Timekeeper(self.clock, BOOT, lambda: self.synchronised)
+        self.journal = Journal(self.folder / "commands.db", BOOT) if self._journalled else None
+        self.outbox = Outbox(self.folder / "outbox.db", run=run, boot_id=BOOT, max_bytes=8 << 20)
+        guarded = {"beacon": Guarded(self.beacon), "vent": Guarded(self.vent, max_on_s=60)}
+        self.guard = Guard(guarded, self.clock, lambda entry: self.events.append(entry.body))
+        self.guard.wake = self._step_guard
+        self.executor = Executor(self.journal, self.guard, timekeeper, self._rules, self._put)
+        self.guard.start(self.clock.monotonic())
+        self.executor.recover()
+        self.beacon.driven.clear()
+
+    def crash(self) -> None:
+        self.executor.close()
+        self.outbox.close()
+
+    def receive(
+        self,
+        body: Mapping[str, Any] | bytes,
+        message_id: str | None = None,
+        expires_in_s: float | None = 60.0,
+        expires: str | None = None,
+    ) -> None:
+        """A message arrives. ``expires_in_s``: the hub's own expiry, from now."""
+        if expires_in_s is not None and expires is None:
+            moment = datetime.fromtimestamp(self.clock.wall() + expires_in_s, UTC)
+            expires = moment.strftime("%Y-%m-%dT%H:%M:%S.0000000Z")
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.executor.receive(CloudMessage(raw, self.clock.monotonic(), message_id, expires=expires))
+
+    def answer(self, *args: Any, **kwargs: Any) -> Mapping[str, Any]:
+        """The outcome of a message that arrives now."""
+        self.receive(*args, **kwargs)
+        return self.settle()[-1]
+
+    def settle(self) -> list[Mapping[str, Any]]:
+        """Deal with all arrivals; every outcome in the outbox, oldest first."""
+        now = self.clock.monotonic()
+        while self.executor.step(now) <= now:
+            pass
+        return self.outcomes
+
+    @property
+    def outcomes(self) -> list[Mapping[str, Any]]:
+        rows = sorted(self.outbox.unsent(1000), key=lambda row: row.sequence)
+        return [row.entry.body for row in rows if row.entry.kind == "outcome"]
+
+    @property
+    def correlation_ids(self) -> list[str | None]:
+        rows = sorted(self.outbox.unsent(1000), key=lambda row: row.sequence)
+        return [row.entry.correlation_id for row in rows if row.entry.kind == "outcome"]
+
+    def _step_guard(self) -> None:
+        self.guard.step(self.clock.monotonic())
+
+    def _put(self, entry: Entry, when_durable: Any = None) -> None:
+        self.outbox.append([entry])
+        if when_durable is not None:
+            when_durable()
+
+
+def on(**more: Any) -> dict[str, Any]:
+    """A command that switches the beacon on."""
+    return {"command": "set", "actuator": "beacon", "value": True, **more}
+
+
+def off(**more: Any) -> dict[str, Any]:
+    """A command that switches the beacon off, which is safe."""
+    return {**on(**more), "value": False}

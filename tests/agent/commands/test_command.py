@@ -1,0 +1,160 @@
+"""The form of a command, and what every other body is refused with."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from agent.commands.command import MAX_BODY_BYTES, BadCommand, Command, digest, parse, parse_time
+
+GOOD: dict[str, Any] = {"command": "set", "actuator": "heater", "value": True}
+
+
+def refusal(body: bytes | dict[str, Any]) -> str:
+    with pytest.raises(BadCommand) as refused:
+        parse(body if isinstance(body, bytes) else json.dumps(body).encode())
+    return refused.value.reason
+
+
+def test_a_whole_command_is_understood() -> None:
+    """Every field arrives with its type and unit."""
+    body = {**GOOD, "value": 1, "for": 30, "id": "c-1", "expires": "2026-11-20T17:34:00Z"}
+    command = parse(json.dumps(body).encode())
+    assert command == Command("set", "heater", 1.0, command.digest, 30.0, "c-1", 1795196040.0)
+    assert isinstance(command.value, float)
+
+
+def test_a_switch_keeps_its_bool() -> None:
+    """True stays true, and no number."""
+    assert parse(json.dumps(GOOD).encode()).value is True
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"\xff\xfe", "not-utf-8: byte 0"),
+        (b"", "not-json: "),
+        (b"on", "not-json: "),
+        (b'{"value": NaN}', "not-json: NaN is no JSON"),
+        (b'{"value": -Infinity}', "not-json: -Infinity is no JSON"),
+        (b"[1]", "not-a-command: expected a JSON object"),
+        (b'"set"', "not-a-command: expected a JSON object"),
+        (b'{"service client sent a message": 14.2}', 'not-a-command: expected {"command": "set"'),
+        (b"[" * 60_000, "too-deep: "),
+        (b'["' + b"]" * 30_000 + b'",' + b"[" * 30_000, "too-deep: "),
+        (b" " * (MAX_BODY_BYTES + 1), "too-large: 65537 bytes, expected at most 65536"),
+        (b'{"value": 1e999}', "number-too-large: "),
+        (b'{"value": ' + b"9" * 5000 + b"}", "number-too-large: "),
+        (b'{"value": 1, "value": 2}', "duplicate-key: 'value'"),
+        (b'{"a": {"b": 1, "b": 2}}', "duplicate-key: 'b'"),
+        ({**GOOD, "command": "sett"}, "unknown-command: expected 'set', got 'sett'"),
+        ({**GOOD, "command": ["set"]}, "unknown-command: expected 'set'"),
+        ({**GOOD, "vaule": 1}, "unknown-key: 'vaule', did you mean 'value'?"),
+        ({**GOOD, "x" * 60_000: 1}, "unknown-key: 'xxx"),
+        ({**GOOD, "id": ""}, "bad-id: expected a text of 1 to 128"),
+        ({**GOOD, "id": 7}, "bad-id: "),
+        ({**GOOD, "id": "x" * 129}, "bad-id: "),
+        ({**GOOD, "id": "a\nb"}, "bad-id: "),
+        ({**GOOD, "id": "\ud800"}, "bad-id: "),
+        ({"command": "set", "value": True}, "bad-actuator: expected the name"),
+        ({**GOOD, "actuator": 1}, "bad-actuator: "),
+        ({**GOOD, "actuator": "\udfff"}, "bad-actuator: "),
+        ({"command": "set", "actuator": "heater"}, "bad-value: expected true, false or a number"),
+        ({**GOOD, "value": None}, "bad-value: "),
+        ({**GOOD, "value": "on"}, "bad-value: "),
+        ({**GOOD, "value": [True]}, "bad-value: "),
+        ({**GOOD, "for": 0}, "bad-for: expected a number of seconds greater than 0"),
+        ({**GOOD, "for": -1}, "bad-for: "),
+        ({**GOOD, "for": True}, "bad-for: "),
+        ({**GOOD, "for": "30"}, "bad-for: "),
+        ({**GOOD, "expires": "soon"}, "bad-expires: expected a time in UTC"),
+        ({**GOOD, "expires": 1795196040}, "bad-expires: "),
+        ({**GOOD, "expires": "\ud800"}, "bad-expires: "),
+    ],
+    ids=lambda value: str(value)[:40],
+)  # fmt: skip
+def test_what_is_no_command_is_refused_with_the_reason(body: bytes | dict[str, Any], reason: str) -> None:
+    """Each slip has a word of its own, and says what was expected."""
+    assert refusal(body).startswith(reason)
+
+
+def test_a_refusal_is_short_and_one_line() -> None:
+    """Whatever the body, its refusal can be logged and sent."""
+    for body in ({"\n" * 9000: 1, "command": "set"}, {**GOOD, "command": "\u2028" * 9000}):
+        reason = refusal(body)
+        assert len(reason) < 500
+        assert reason.isprintable()
+
+
+def test_a_refused_command_keeps_its_id() -> None:
+    """The answer to a command with a slip in it still names the command."""
+    with pytest.raises(BadCommand) as refused:
+        parse(json.dumps({**GOOD, "id": "c-1", "value": "on"}).encode())
+    assert refused.value.command_id == "c-1"
+
+
+def test_many_keys_take_no_longer_than_few() -> None:
+    """A body full of distinct keys with a late duplicate is refused without a quadratic search."""
+    keys = ",".join(f'"{n}":0' for n in range(7000))
+    assert refusal(f'{{{keys},"6999":1}}'.encode()) == "duplicate-key: '6999'"
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+nearly = st.dictionaries(
+    st.sampled_from(["command", "actuator", "value", "for", "id", "expires", "vaule"]),
+    st.sampled_from(["set", True, 1, 1e308, 10**4000, "2026-11-20T17:34:00Z", "0001-01-01T00:00:00+23:59"])
+    | json_values,
+)
+
+
+@given(st.binary() | nearly.map(lambda d: json.dumps({**GOOD, **d}).encode()))
+@example(b'{"command":' + b"[" * 900 + b"]" * 900 + b"}")
+@example(json.dumps({**GOOD, "expires": "9999-12-31T23:59:59-23:59"}).encode())
+def test_any_bytes_are_a_command_or_refused(body: bytes) -> None:
+    """There is no third way: a parsed command can be stored, logged and sent."""
+    try:
+        command = parse(body)
+    except BadCommand as refused:
+        json.dumps(refused.reason, allow_nan=False).encode()
+    else:
+        json.dumps(command.value, allow_nan=False)
+        assert f"{command.command_id}{command.actuator}".encode().isascii() in (True, False)
+        assert command.for_s is None or command.for_s > 0
+
+
+@given(st.permutations(list({**GOOD, "value": 1, "for": 30}.items())), st.sampled_from(["1", "1.0", "10e-1"]))
+def test_equal_digests_for_bodies_that_say_the_same(items: list[tuple[str, Any]], one: str) -> None:
+    """Order, white space and the spelling of a number do not make another command."""
+    spelt = json.dumps(dict(items), indent=1).replace('"value": 1', f'"value": {one}')
+    assert parse(spelt.encode()).digest == parse(json.dumps({**GOOD, "value": 1, "for": 30}).encode()).digest
+
+
+def test_other_digests_for_bodies_that_differ() -> None:
+    """Another value, or true for 1, is another command."""
+    digests = {parse(json.dumps({**GOOD, "value": v}).encode()).digest for v in (True, False, 0, 1, 1.5)}
+    assert len(digests) == 5
+    assert digest(b"{}") != digest(b"{ }")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2026-11-20T17:34:00Z", 1795196040.0),
+        ("2026-11-20T17:34:00", 1795196040.0),
+        ("2026-11-20T18:34:00+01:00", 1795196040.0),
+        ("2026-11-20T17:34:00.5000000Z", 1795196040.5),
+        ("yesterday", None),
+        ("", None),
+    ],
+)
+def test_times_are_utc_unless_they_say_otherwise(text: str, expected: float | None) -> None:
+    """The hub's own spelling, with seven digits, is understood."""
+    assert parse_time(text) == expected

@@ -1,0 +1,298 @@
+"""The guard: safe at both ends, and never away for longer than allowed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from agent.commands.guard import Guard, Guarded, Refusal
+from hw.actuator import Value
+from hw.errors import DeviceUnavailable, HardwareError
+from hw.simulated.pins import SimulatedActuator
+from tests.clock import FakeClock
+
+from .rig import Beacon
+
+
+class Bench:
+    """A guard with a beacon (off is safe) and a heater that may be on for 60 s."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.beacon = Beacon()
+        self.heater = Beacon()
+        self.events: list[Mapping[str, Any]] = []
+        self.guard = Guard(
+            {"beacon": Guarded(self.beacon), "heater": Guarded(self.heater, max_on_s=60)},
+            self.clock,
+            lambda entry: self.events.append(entry.body),
+        )
+
+    def ask(
+        self, value: object, for_s: float | None = None, name: str = "beacon", source: str = "local"
+    ) -> Value:
+        future = self.guard.request(name, value, for_s, source)
+        self.step()
+        return future.result(0)
+
+    def step(self, seconds: float = 0.0) -> float:
+        """Let time pass; in how many seconds the guard wants to be called again."""
+        self.clock.advance(seconds)
+        now = self.clock.monotonic()
+        return self.guard.step(now) - now
+
+
+@pytest.fixture
+def bench() -> Bench:
+    bench = Bench()
+    bench.guard.start(bench.clock.monotonic())
+    bench.beacon.driven.clear()
+    bench.heater.driven.clear()
+    return bench
+
+
+def test_start_drives_everything_safe() -> None:
+    """Before anything is asked for, whatever the pins were at; it is no event."""
+    bench = Bench()
+    bench.beacon.drive(True)
+    bench.guard.start(bench.clock.monotonic())
+    assert bench.beacon.value is False
+    assert bench.heater.driven == [False]
+    assert bench.events == []
+    assert {s.why for s in bench.guard.status.values()} == {"start"}
+
+
+def test_a_request_is_driven_and_told(bench: Bench) -> None:
+    """The future has the value taken, the status who asked; without a limit nothing is due."""
+    assert bench.ask(True) is True
+    status = bench.guard.status["beacon"]
+    assert (status.value, status.why, status.until_boot_s, status.fault) == (True, "local", None, None)
+    assert status.away_since_boot_s == bench.clock.monotonic()
+    assert bench.step(86400) == 3600
+    assert bench.beacon.value is True
+
+
+def test_for_brings_it_back_in_time(bench: Bench) -> None:
+    """Not earlier, not later, and an event with the reason."""
+    bench.ask(True, 30, source="command c-1")
+    assert bench.step(29.5) == 0.5
+    assert bench.beacon.driven == [True]
+    bench.step(0.5)
+    assert bench.beacon.driven == [True, False]
+    assert bench.events == [
+        {
+            "event": "actuator-safe",
+            "actuator": "beacon",
+            "value": False,
+            "reason": "for",
+            "setBy": "command c-1",
+        }
+    ]
+    assert bench.guard.status["beacon"].value is False
+
+
+def test_max_on_time_cuts_for_short(bench: Bench) -> None:
+    """A longer ``for`` ends at the limit, and the event says which limit it was."""
+    bench.ask(True, 600, name="heater")
+    assert bench.step() == 60
+    bench.step(60)
+    assert bench.heater.value is False
+    assert bench.events[-1]["reason"] == "max-on-time"
+
+
+def test_a_shorter_for_goes_before_max_on_time(bench: Bench) -> None:
+    """The nearer end counts."""
+    bench.ask(True, 10, name="heater")
+    bench.step(10)
+    assert bench.events[-1]["reason"] == "for"
+
+
+def test_asking_again_does_not_lengthen_max_on_time(bench: Bench) -> None:
+    """The longest time away from safe counts from when it left, however often it is asked for."""
+    bench.ask(True, name="heater")
+    for _ in range(5):
+        bench.step(10)
+        bench.ask(True, name="heater")
+    assert bench.step() == 10
+    bench.step(10)
+    assert bench.heater.value is False
+    bench.ask(True, name="heater")
+    assert bench.step() == 60
+
+
+@pytest.mark.parametrize("source", ["command c-2", "local"])
+def test_cut_short_by_somebody(bench: Bench, source: str) -> None:
+    """Switching off what was to end by itself is an event that names who did it."""
+    bench.ask(True, 30, source="command c-1")
+    bench.ask(False, source=source)
+    assert [(e["reason"], e["setBy"]) for e in bench.events] == [(source, "command c-1")]
+    assert bench.step(30) == 3600
+    assert len(bench.events) == 1
+
+
+def test_switching_off_what_had_no_end_is_no_event(bench: Bench) -> None:
+    """Its own outcome tells."""
+    bench.ask(True)
+    bench.ask(False)
+    assert bench.events == []
+
+
+def test_a_later_request_moves_the_end(bench: Bench) -> None:
+    """Asked for again, ``for`` counts from then; asked for without, it has no end."""
+    bench.ask(True, 30)
+    bench.step(20)
+    bench.ask(True, 30)
+    bench.step(20)
+    assert bench.beacon.value is True
+    bench.ask(True)
+    bench.step(3600)
+    assert bench.beacon.value is True
+    assert bench.events == []
+
+
+def test_stop_drives_everything_safe(bench: Bench) -> None:
+    """What was away is an event; then the pins are let go of and nothing is obeyed any more."""
+    bench.ask(True, 30)
+    bench.guard.stop(bench.clock.monotonic())
+    assert bench.beacon.driven == [True, False]
+    assert [e["reason"] for e in bench.events] == ["stop"]
+    with pytest.raises(Refusal, match="stopping"):
+        bench.guard.request("beacon", True, None, "local").result(0)
+    with pytest.raises(HardwareError, match="closed"):
+        bench.beacon.drive(True)
+
+
+def test_stop_refuses_what_waits(bench: Bench) -> None:
+    """A request that nobody looked at fails, unless it was withdrawn before."""
+    waiting = bench.guard.request("beacon", True, None, "local")
+    withdrawn = bench.guard.request("beacon", True, None, "local")
+    withdrawn.cancel()
+    bench.guard.stop(bench.clock.monotonic())
+    with pytest.raises(Refusal, match="stopping"):
+        waiting.result(0)
+    assert bench.beacon.driven == []
+
+
+def test_a_cancelled_request_is_not_driven(bench: Bench) -> None:
+    """Whoever gave up waiting is not obeyed later."""
+    future = bench.guard.request("beacon", True, None, "local")
+    assert future.cancel()
+    bench.step()
+    assert bench.beacon.driven == []
+
+
+def test_requests_are_answered_in_order(bench: Bench) -> None:
+    """All of them in one step, each of them driven."""
+    futures = [bench.guard.request("beacon", value, None, "local") for value in (True, False, True)]
+    bench.step()
+    assert [f.result(0) for f in futures] == [True, False, True]
+    assert bench.beacon.driven == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "for_s", "reason"),
+    [
+        ("becon", True, None, "unknown-actuator: 'becon', did you mean 'beacon'?"),
+        ("beacon", 1.0, None, "bad-value: expected true or false, got 1.0"),
+        ("beacon", None, None, "bad-value: "),
+        ("beacon", True, 0.0, "bad-for: expected a number of seconds greater than 0, got 0.0"),
+        ("beacon", True, math.nan, "bad-for: "),
+        ("beacon", True, math.inf, "bad-for: "),
+    ],
+)
+def test_what_is_not_allowed_is_refused(
+    bench: Bench, name: str, value: object, for_s: float | None, reason: str
+) -> None:
+    """Nothing moves, and the reason says what would be accepted."""
+    with pytest.raises(Refusal) as refused:
+        bench.ask(value, for_s, name)
+    assert str(refused.value).startswith(reason)
+    assert bench.beacon.driven == []
+
+
+def test_without_actuators_every_name_is_unknown() -> None:
+    """The refusal says that there are none."""
+    guard = Guard({}, FakeClock(), lambda entry: None)
+    future = guard.request("beacon", True, None, "local")
+    guard.step(0.0)
+    with pytest.raises(Refusal, match="there is none here"):
+        future.result(0)
+
+
+def test_a_broken_actuator_fails_and_is_brought_to_safe_when_it_can(bench: Bench) -> None:
+    """The request fails, the status says so, one event each way, and safe is tried every second."""
+    bench.beacon.broken = True
+    with pytest.raises(HardwareError, match="does not answer"):
+        bench.ask(True)
+    status = bench.guard.status["beacon"]
+    assert (status.value, status.fault) == (None, "the relay does not answer")
+    assert bench.step() == 1.0
+    for _ in range(5):
+        bench.step(1)
+    assert [e["event"] for e in bench.events] == ["actuator-fault"]
+    bench.beacon.broken = False
+    bench.step(1)
+    assert bench.beacon.driven == [False]
+    assert [e["event"] for e in bench.events] == ["actuator-fault", "actuator-safe"]
+    assert bench.guard.status["beacon"].fault is None
+
+
+def test_a_return_that_fails_is_no_return(bench: Bench) -> None:
+    """Until it worked no event says that the actuator is safe; then its reason is the first one."""
+    bench.ask(True, 30)
+    bench.beacon.broken = True
+    bench.step(30)
+    assert [e["event"] for e in bench.events] == ["actuator-fault"]
+    bench.beacon.broken = False
+    bench.step(1)
+    assert (bench.events[-1]["event"], bench.events[-1]["reason"]) == ("actuator-safe", "for")
+
+
+def test_a_command_to_safe_that_fails_says_so(bench: Bench) -> None:
+    """It is not done before it worked."""
+    bench.ask(True)
+    bench.beacon.broken = True
+    with pytest.raises(HardwareError):
+        bench.ask(False)
+
+
+def test_broken_at_the_start_and_at_the_stop() -> None:
+    """The guard starts and stops all the same."""
+    bench = Bench()
+    bench.beacon.broken = True
+    bench.guard.start(bench.clock.monotonic())
+    assert bench.guard.status["beacon"].fault is not None
+    bench.guard.stop(bench.clock.monotonic())
+    assert [e["event"] for e in bench.events] == ["actuator-fault"]
+
+
+def test_an_actuator_that_cannot_be_let_go_of_is_told(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The others are let go of all the same."""
+
+    def stuck() -> None:
+        raise DeviceUnavailable("the pin is gone")
+
+    monkeypatch.setattr(bench.beacon, "close", stuck)
+    bench.guard.stop(bench.clock.monotonic())
+    assert "beacon could not be let go of safely: the pin is gone" in caplog.text
+    with pytest.raises(HardwareError, match="closed"):
+        bench.heater.drive(False)
+
+
+def test_is_safe_asks_the_actuator(bench: Bench) -> None:
+    """The safe value of an actuator that exists, and of the right type."""
+    assert bench.guard.is_safe("beacon", False)
+    assert not bench.guard.is_safe("beacon", True)
+    assert not bench.guard.is_safe("beacon", 0.0)
+    assert not bench.guard.is_safe("other", False)
+    vent = Guard(
+        {"v": Guarded(Beacon(SimulatedActuator.Settings(safe=0.0)))}, FakeClock(), lambda entry: None
+    )
+    assert vent.is_safe("v", 0)
+    assert vent.simulated("v")
+    assert not vent.simulated("w")

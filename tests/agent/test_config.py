@@ -1,0 +1,318 @@
+"""The configuration file: checked as a whole, every error with file, key and what was expected."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent import config as config_module
+from agent.config import ACTUATOR_HEAD, SECTIONS, SENSOR_HEAD, Config, ConfigError, find, load, loads
+from hw import board, registry
+from hw.simulated.wind import SimulatedAnemometer
+
+SAMPLE = Path(__file__).parents[2] / "deploy" / "masthead.toml"
+SENSOR = '[[sensor]]\nid = "top"\ndriver = "simulated"\n'
+
+
+def errors(text: str) -> list[str]:
+    with pytest.raises(ConfigError) as refused:
+        loads(text, Path("m.toml"))
+    return str(refused.value).splitlines()
+
+
+def error(text: str) -> str:
+    found = errors(text)
+    assert len(found) == 1, found
+    return found[0]
+
+
+@pytest.fixture(autouse=True)
+def desktop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No device tree, whatever machine the tests run on."""
+    monkeypatch.setattr(board, "DEVICE_TREE", tmp_path / "no-device-tree")
+
+
+def test_defaults_need_only_a_sensor() -> None:
+    """What is not given is as documented."""
+    config = loads(SENSOR)
+    assert config.telemetry.report_interval_s == 60.0
+    assert config.sampling.rate_hz == 4.0
+    assert config.commands.require_expiry is True
+    assert config.sensors[0].settings == SimulatedAnemometer.Settings()
+    assert config.actuators == ()
+
+
+def test_a_whole_configuration() -> None:
+    """Sensors in their order, the drivers' own settings, actuators by name."""
+    config = loads(
+        '[[sensor]]\nid = "top"\ndriver = "simulated"\nheight_m = 10\nseed = 1\n'
+        '[[sensor]]\nid = "low"\ndriver = "replay"\nfile = "x.csv"\nmax_speed_mps = 60\n'
+        '[telemetry]\nreport_interval_s = 1\n[telemetry.properties]\nsite = "ridge"\n'
+        '[actuators.vent]\ndriver = "simulated"\nsafe = 5\nmaximum = 90\nmax_on_s = 60\n'
+    )
+    assert [(s.id, s.driver, s.height_m, s.max_speed_mps, s.auto) for s in config.sensors] == [
+        ("top", "simulated", 10.0, None, False),
+        ("low", "replay", None, 60.0, False),
+    ]
+    assert config.sensors[0].settings.seed == 1
+    assert config.telemetry.properties == {"site": "ridge"}
+    actuator = config.actuators[0]
+    assert (actuator.name, actuator.settings.safe, actuator.max_on_s) == ("vent", 5.0, 60.0)
+
+
+def test_all_errors_at_once() -> None:
+    """One line each, with file and key."""
+    found = errors(
+        "[telemetri]\n"
+        '[device]\nhub_tier = "S4"\n'
+        "[telemetry]\nreport_intervall_s = 3\nsend_timeout_s = 0\n"
+        '[[sensor]]\ndriver = "simulatd"\nheight_m = "ten"\n'
+        '[actuators.heater]\ndriver = "simulated"\nsafe = "off"\nmax_on = 3\n'
+    )
+    assert found == [
+        "m.toml: telemetri: unknown table, did you mean 'telemetry'?",
+        "m.toml: device.hub_tier: expected one of 'F1', 'S1', 'S2', 'S3', got 'S4'",
+        "m.toml: telemetry.report_intervall_s: unknown key, did you mean 'report_interval_s'?",
+        "m.toml: telemetry.send_timeout_s: expected a number from 1 to 600, got 0",
+        "m.toml: sensor[0].driver: unknown driver 'simulatd', did you mean 'simulated'?",
+        "m.toml: sensor[0].id: is missing: a text (name of this measuring point, in every reading)",
+        "m.toml: sensor[0].height_m: expected a number from 0 to 1000, got 'ten'",
+        "m.toml: actuators.heater.max_on: unknown key, did you mean 'max_on_s'?",
+        "m.toml: actuators.heater.safe: expected true or false or a number, got 'off'",
+    ]
+
+
+@pytest.mark.parametrize("driver", ["", 'driver = "auto"\n', 'driver = "simulated"\n'])
+def test_a_sensor_without_an_id_hides_no_other_error(driver: str) -> None:
+    """Errors of the common keys, of the driver's own and unknown keys are all told."""
+    found = errors(f"[[sensor]]\n{driver}sede = 1\nmean_mps = -1\nheight_m = false\n")
+    assert [line.split(": ")[1] for line in found] == [
+        "sensor[0].id", "sensor[0].height_m", "sensor[0].sede", "sensor[0].mean_mps",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("sensor = 3", "sensor: expected one or more tables [[sensor]]"),
+        ('[sensor]\nid = "top"', "sensor: expected one or more tables [[sensor]]"),
+        ("sensor = [1]", "sensor: expected one or more tables [[sensor]]"),
+        ("", "sensor: expected at least one [[sensor]] with id and driver"),
+        (f"device = 1\n{SENSOR}", "device: expected a table [device], got 1"),
+        (f"actuators = []\n{SENSOR}", "actuators: expected tables [actuators.NAME]"),
+        (f"{SENSOR}[actuators]\nheater = true", "actuators.heater: expected a table [actuators.heater]"),
+        (f"{SENSOR}[actuators.heater]", "actuators.heater.driver: is missing: a text"),
+        (f"{SENSOR}[actuators.heater]\ndriver = 3", "actuators.heater.driver: expected a text, got 3"),
+        (f"{SENSOR}[logging]\nsdk = 1", "logging.sdk: expected true or false, got 1"),
+        (f"{SENSOR}[sampling]\nrate_hz = true", "sampling.rate_hz: expected a number from 1 to 20, got"),
+        (f"{SENSOR}[sampling]\nrate_hz = nan", "sampling.rate_hz: expected a number from 1 to 20, got nan"),
+        (f"{SENSOR}[sampling]\nrate_hz = inf", "sampling.rate_hz: expected a number from 1 to 20, got inf"),
+        (f"{SENSOR}[outbox]\nmax_bytes = 1.5e9", "outbox.max_bytes: expected a whole number from"),
+        (f"{SENSOR}[outbox]\nmax_bytes = 1000", "outbox.max_bytes: expected a whole number from"),
+        (f"{SENSOR}[device]\nca_file = 1", "device.ca_file: expected a text, got 1"),
+        (f'{SENSOR}[device]\nca_file = ""', "device.ca_file: expected a text, got ''"),
+        (f'{SENSOR}[device]\nmodel_id = "mast"', "device: model_id must start with 'dtmi:', got 'mast'"),
+        (f'{SENSOR}[device]\nmodel_id = "dtmi:a;1"\nproduct_info = "x"', "device: product_info and"),
+        (f"{SENSOR}[telemetry.properties]\nn = 1", "telemetry.properties: expected a table of texts"),
+        (f'{SENSOR}[telemetry.properties]\n"$x" = "1"', "telemetry: properties: '$x' is no name"),
+        (f'{SENSOR}[telemetry.properties]\n"ö" = "1"', "telemetry: properties: 'ö' is no name"),
+        (f'{SENSOR}[telemetry.properties]\ntype = "1"', "telemetry: properties: 'type' is set by"),
+        (f'{SENSOR}[telemetry.properties]\nx = "{"x" * 2048}"', "telemetry: properties are 2049 bytes"),
+        (f"{SENSOR}{SENSOR}", "sensor[1].id: 'top' is used twice"),
+        ('[[sensor]]\nid = ""', "sensor[0].id: expected a text, got ''"),
+        ('[[sensor]]\nid = "a b"', "sensor[0].id: expected a name of letters, digits"),
+        (f'{SENSOR}[actuators."a/b"]\ndriver = "simulated"', "actuators.a/b: expected a name of letters"),
+        (f'{SENSOR}[actuators.""]\ndriver = "simulated"', "actuators.: expected a name of letters"),
+        (f'{SENSOR}seed = -1', "sensor[0].seed: expected a whole number from 0"),
+        ('[[sensor]]\nid = "r"\ndriver = "replay"', "sensor[0].file: is missing: a text"),
+        (f'{SENSOR}[actuators.v]\ndriver = "simulated"\nsafe = 3', "actuators.v: safe must be from 0 to 1"),
+        ("a = [[", "not valid TOML: "),
+        (f"a = {'9' * 5000}", "not valid TOML: "),
+    ],
+    ids=lambda value: value.replace(SENSOR, "")[:50],
+)  # fmt: skip
+def test_what_is_wrong_is_said_in_one_line(text: str, expected: str) -> None:
+    """File, key, what was expected, and what stood there."""
+    assert error(text).startswith(f"m.toml: {expected}")
+
+
+def test_a_syntax_error_tells_the_line() -> None:
+    """As TOML's parser counts."""
+    assert "line 5" in error(f"{SENSOR}\nreport interval = 3\n")
+
+
+def test_auto_simulates_on_a_desktop() -> None:
+    """It is the default, and known to have been chosen."""
+    sensor = loads('[[sensor]]\nid = "top"\nseed = 3').sensors[0]
+    assert (sensor.driver, sensor.auto, sensor.settings.seed) == ("simulated", True, 3)
+
+
+@pytest.mark.parametrize("driver", ["", 'driver = "auto"\n'])
+def test_auto_is_an_error_on_a_board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, driver: str) -> None:
+    """A board has to be told which sensor it has; other errors of the table are told too."""
+    (tmp_path / "compatible").write_bytes(b"raspberrypi,5-model-b\0")
+    (tmp_path / "model").write_bytes(b"Raspberry Pi 5\0")
+    monkeypatch.setattr(board, "DEVICE_TREE", tmp_path)
+    found = errors(f"[[sensor]]\n{driver}")
+    assert found[0].startswith('m.toml: sensor[0].driver: "auto" names no sensor on a board (Raspberry Pi 5)')
+    assert "`masthead sensors`" in found[0]
+    assert found[1].startswith("m.toml: sensor[0].id: is missing")
+    assert loads(SENSOR).sensors[0].auto is False
+
+
+def test_what_cannot_be_read_says_so(tmp_path: Path) -> None:
+    """No file, no text."""
+    path = tmp_path / "m.toml"
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        load(path)
+    path.write_bytes(b"# caf\xe9\n")
+    with pytest.raises(ConfigError, match=r"m\.toml: is not UTF-8 \(byte 5\)"):
+        load(path)
+
+
+def test_the_file_is_looked_for_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--config, $MASTHEAD_CONFIG, the user's; what is named must be there."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("MASTHEAD_CONFIG", raising=False)
+    own, named = tmp_path / ".config" / "masthead" / "masthead.toml", tmp_path / "named.toml"
+    own.parent.mkdir(parents=True)
+    own.write_text(SENSOR)
+    assert find(None) == own
+    monkeypatch.setenv("MASTHEAD_CONFIG", str(named))
+    with pytest.raises(ConfigError, match=r"named\.toml: no such configuration file"):
+        find(None)
+    named.write_text(SENSOR)
+    assert find(None) == named
+    assert find(own) == own
+    assert load(find(None)).path == named
+
+
+def test_where_there_is_none_the_places_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what to do about it."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("MASTHEAD_CONFIG", raising=False)
+    if Path("/etc/masthead/masthead.toml").exists():
+        pytest.skip("this machine has a configuration of its own")
+    with pytest.raises(ConfigError, match=r"no configuration file at .* copy deploy/masthead\.toml"):
+        find(None)
+
+
+def test_the_state_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The configured one, systemd's, the user's, root's."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("STATE_DIRECTORY", "/a:/b")
+    assert loads(f'{SENSOR}[device]\nstate_directory = "~/s"').state_directory == tmp_path / "s"
+    config = loads(SENSOR)
+    assert config.state_directory == Path("/a")
+    monkeypatch.delenv("STATE_DIRECTORY")
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert config.state_directory == tmp_path / ".local/state/masthead"
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    assert config.state_directory == Path("/var/lib/masthead")
+
+
+# --- the sample file
+
+KEY_LINE = re.compile(r"# (\w+) = .+")
+
+
+def sample_lines() -> list[str]:
+    return SAMPLE.read_text().splitlines()
+
+
+def with_key(number: int) -> str:
+    """The sample with the key in this line given, and the table around it, where that is a comment too."""
+    lines = sample_lines()
+    first = number
+    while lines[first - 1].strip():
+        first -= 1
+    if any(line == "# [[sensor]]" for line in lines[first:number]):
+        last = number
+        while lines[last].strip():
+            last += 1
+        for n in range(first, last):
+            if KEY_LINE.fullmatch(lines[n]) or lines[n] == "# [[sensor]]":
+                lines[n] = lines[n].removeprefix("# ")
+    else:
+        lines[number] = lines[number].removeprefix("# ")
+    return "\n".join(lines)
+
+
+def test_the_sample_works_on_a_desktop() -> None:
+    """As it stands: simulated wind and a simulated beacon, everything else at its default."""
+    config = load(SAMPLE)
+    assert [(s.id, s.auto) for s in config.sensors] == [("top", True)]
+    assert [a.name for a in config.actuators] == ["beacon"]
+    for name, section in SECTIONS.items():
+        assert getattr(config, name) == section()
+
+
+@pytest.mark.parametrize(
+    "number",
+    [n for n, line in enumerate(sample_lines()) if KEY_LINE.fullmatch(line)],
+    ids=lambda n: sample_lines()[n],
+)
+def test_each_key_of_the_sample_is_valid_when_uncommented(number: int) -> None:
+    """No example in it is wrong, and a default shown is the default."""
+    text = with_key(number)
+    tomllib.loads(text)
+    assert isinstance(loads(text, SAMPLE), Config)
+
+
+def test_every_key_is_in_the_sample() -> None:
+    """Those of every table and of every driver, in the table they belong to."""
+    wanted: set[tuple[str, str]] = set()
+
+    def add(table: str, cls: Any) -> None:
+        wanted.update((table, f.name) for f in dataclasses.fields(cls))
+
+    for name, section in SECTIONS.items():
+        add(name, section)
+    wanted.remove(("telemetry", "properties"))
+    add("sensor", SENSOR_HEAD)
+    add("actuators.beacon", ACTUATOR_HEAD)
+    for driver in registry.ANEMOMETERS:
+        add("sensor", registry.load(registry.ANEMOMETERS, driver).Settings)
+    for driver in registry.ACTUATORS:
+        add("actuators.beacon", registry.load(registry.ACTUATORS, driver).Settings)
+    found, table = set(), ""
+    for line in sample_lines():
+        if header := re.fullmatch(r"(?:# )?\[+([\w.]+)\]+", line):
+            table = header[1]
+        elif key := re.fullmatch(r"(?:# )?(\w+) = .+", line):
+            found.add((table, key[1]))
+    assert wanted <= found
+    assert found - wanted == {("telemetry.properties", "site")}
+
+
+def test_defaults_shown_in_the_sample_are_the_defaults() -> None:
+    """A line that is given as a comment says what holds without it, but for keys without a default."""
+    for name, section in SECTIONS.items():
+        shown = loads_section(name)
+        for field in dataclasses.fields(section):
+            if field.name in shown and field.default not in (None, dataclasses.MISSING):
+                assert shown[field.name] == field.default, f"{name}.{field.name}"
+
+
+def loads_section(name: str) -> dict[str, Any]:
+    lines = sample_lines()
+    start = lines.index(f"[{name}]")
+    end = next((n for n in range(start + 1, len(lines)) if lines[n].startswith("[")), len(lines))
+    return tomllib.loads(
+        "\n".join(m[0].removeprefix("# ") for n in lines[start:end] if (m := KEY_LINE.fullmatch(n)))
+    )
+
+
+def test_the_agents_own_properties_are_all_reserved() -> None:
+    """What a message carries of its own cannot be set by the user."""
+    from agent.reading import Entry, Row, build_message
+    from agent.timekeeping import BootClock
+
+    entry = Entry("reading", 0.0, {}, simulated=True, calibration="c")
+    message = build_message(Row(1, "r", "b", entry), "d", BootClock(0.0, True), {})
+    assert set(message.properties) == config_module.OWN_PROPERTIES

@@ -1,0 +1,312 @@
+"""The control socket: one JSON line each way, with a real socket."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent import control
+from agent.control import ControlClient, ControlError, ControlServer, NoDaemon
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from agent.control import ControlServer
+ControlServer(Path(sys.argv[1]), {}).start()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def status(request: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"up": True}
+
+
+def actuate(request: Mapping[str, Any]) -> Mapping[str, Any]:
+    if request["value"] is None:
+        raise ValueError("bad-value: expected true or false")
+    return {"value": request["value"]}
+
+
+def broken(request: Mapping[str, Any]) -> Mapping[str, Any]:
+    raise RuntimeError("a fault of the agent's own")
+
+
+HANDLERS = {"status": status, "actuate": actuate, "broken": broken}
+
+
+@pytest.fixture
+def runtime() -> Iterator[Path]:
+    """A folder with a short path: a socket's may have 107 characters."""
+    with tempfile.TemporaryDirectory(prefix="run-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def state(tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    return tmp_path
+
+
+@pytest.fixture
+def server(state: Path) -> Iterator[ControlServer]:
+    server = ControlServer(state, HANDLERS)
+    server.start()
+    yield server
+    server.stop()
+
+
+def socket_of(state: Path) -> Path:
+    return Path((state / "control").read_text().strip())
+
+
+def raw(state: Path, sent: bytes) -> list[dict[str, Any]]:
+    """What the server answers to these bytes, until it or we have nothing more to say."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(30)
+        client.connect(str(socket_of(state)))
+        client.sendall(sent)
+        client.shutdown(socket.SHUT_WR)
+        with client.makefile("rb") as stream:
+            return [json.loads(line) for line in stream]
+
+
+def test_a_request_is_answered(server: ControlServer, state: Path) -> None:
+    """Several on one connection, arguments included."""
+    with ControlClient(state) as client:
+        assert client.ask("status") == {"up": True}
+        assert client.ask("actuate", value=0.5) == {"value": 0.5}
+    client.close()
+
+
+def test_errors_are_told_in_words(
+    server: ControlServer, state: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A refusal with its reason, an unknown operation with the known ones, a fault with where to look."""
+    with ControlClient(state) as client:
+        for op, reason in (
+            ("actuate", "bad-value: expected true or false"),
+            ("stop", r"unknown request \(known: status, actuate, broken\)"),
+            ("broken", "the agent failed on this request; its log says how"),
+        ):
+            with pytest.raises(ControlError, match=reason):
+                client.ask(op, value=None)
+    assert "a fault of the agent's own" in caplog.text
+
+
+@pytest.mark.parametrize("line", [b"garbage", b"\xff\xfe", b"[]", b"{}", b'{"op": []}', b"[" * 60_000, b""])
+def test_garbage_is_answered_and_harms_nobody(server: ControlServer, state: Path, line: bytes) -> None:
+    """The connection goes on."""
+    answers = raw(state, line + b'\n{"op": "status"}\n')
+    assert [list(answer) for answer in answers] == [["error"], ["result"]]
+
+
+def test_a_line_without_end_is_cut_off(server: ControlServer, state: Path) -> None:
+    """One error, and the connection is closed."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(30)
+        client.connect(str(socket_of(state)))
+        client.sendall(b"x" * 65536)
+        with client.makefile("rb") as stream:
+            assert [list(json.loads(line)) for line in stream] == [["error"]]
+
+
+def test_a_client_that_hangs_is_let_go(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After its time the connection is closed; the others are answered meanwhile."""
+    monkeypatch.setattr(control, "_CLIENT_TIMEOUT_S", 0.2)
+    server = ControlServer(state, HANDLERS)
+    server.start()
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as silent:
+            silent.settimeout(30)
+            silent.connect(str(socket_of(state)))
+            silent.sendall(b'{"op": "sta')
+            with ControlClient(state) as client:
+                assert client.ask("status")
+            assert silent.recv(100) == b""
+    finally:
+        server.stop()
+
+
+def test_many_clients_are_answered_and_too_many_are_told(server: ControlServer, state: Path) -> None:
+    """Sixteen at once; whoever comes then hears why, and is served when one has left."""
+    clients = [ControlClient(state) for _ in range(16)]
+    try:
+        assert all(client.ask("status") for client in clients)
+        with pytest.raises(ControlError, match=r"16 others are asking already"), ControlClient(state) as late:
+            late.ask("status")
+    finally:
+        for client in clients:
+            client.close()
+    threads = [t for t in threading.enumerate() if t.name == "control-client"]
+    for thread in threads:
+        thread.join(30)
+    with ControlClient(state) as client:
+        assert client.ask("status")
+
+
+def test_no_daemon_is_said_with_what_to_do(state: Path) -> None:
+    """No pointer, a garbled one, one to nowhere."""
+    for content in (None, "", "\0", "/nowhere/control.sock\n", "/x" * 300):
+        if content is not None:
+            (state / "control").write_text(content)
+        with pytest.raises(NoDaemon, match=r"no agent is running on .*: start one with `masthead run`"):
+            ControlClient(state)
+
+
+def test_what_a_killed_daemon_left_is_cleared_away(state: Path, runtime: Path) -> None:
+    """A stale pointer means no daemon; the next start removes the folder and is found."""
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(state)], check=False)
+    assert killed.returncode == -9
+    left = socket_of(state)
+    assert left.is_socket()
+    with pytest.raises(NoDaemon):
+        ControlClient(state)
+    server = ControlServer(state, HANDLERS)
+    server.start()
+    try:
+        assert not left.parent.exists()
+        with ControlClient(state) as client:
+            assert client.ask("status")
+    finally:
+        server.stop()
+    assert list(runtime.iterdir()) == []
+
+
+def test_a_pointer_to_something_else_removes_nothing(state: Path, server: ControlServer) -> None:
+    """Only sockets are cleared away."""
+    server.stop()
+    precious = state / "masthead-notes"
+    precious.mkdir()
+    (precious / "file").write_text("mine")
+    (state / "control").write_text(str(precious / "file"))
+    server.start()
+    server.stop()
+    assert (precious / "file").read_text() == "mine"
+
+
+def test_the_socket_is_for_owner_and_group(server: ControlServer, state: Path, runtime: Path) -> None:
+    """0660 in a folder 0700 below XDG_RUNTIME_DIR."""
+    path = socket_of(state)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o660
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert path.parent.parent == runtime
+
+
+def test_systemds_folder_is_used_and_kept(
+    state: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RUNTIME_DIRECTORY goes first; a socket from before is replaced, the folder stays."""
+    monkeypatch.setenv("RUNTIME_DIRECTORY", f"{runtime}:/other")
+    for _ in range(2):
+        server = ControlServer(state, HANDLERS)
+        server.start()
+        assert socket_of(state) == runtime / "control.sock"
+        with ControlClient(state) as client:
+            assert client.ask("status")
+        server.stop()
+        server.stop()
+    assert list(runtime.iterdir()) == []
+    assert not (state / "control").exists()
+
+
+@pytest.mark.parametrize("given", [None, "/nowhere/at/all"])
+def test_without_a_runtime_folder_the_temporary_one_serves(
+    state: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch, given: str | None
+) -> None:
+    """As where nobody is logged in."""
+    monkeypatch.setattr(tempfile, "tempdir", str(runtime))
+    if given is None:
+        monkeypatch.delenv("XDG_RUNTIME_DIR")
+    else:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", given)
+    server = ControlServer(state, HANDLERS)
+    server.start()
+    try:
+        assert socket_of(state).parent.parent == runtime
+    finally:
+        server.stop()
+
+
+def lengthen(runtime: Path, state: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    deep = runtime / ("x" * 100)
+    deep.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(deep))
+    return "AF_UNIX path too long"
+
+
+def obstruct(runtime: Path, state: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (state / "control").mkdir()
+    return "Is a directory"
+
+
+@pytest.mark.parametrize("spoil", [lengthen, obstruct])
+def test_a_socket_that_cannot_be_had_is_no_end(
+    state: Path,
+    runtime: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    spoil: Callable[[Path, Path, pytest.MonkeyPatch], str],
+) -> None:
+    """The log says where and why, nothing is left behind, and the agent goes on."""
+    reason = spoil(runtime, state, monkeypatch)
+    server = ControlServer(state, HANDLERS)
+    server.start()
+    assert "no control socket at" in caplog.text
+    assert reason in caplog.text
+    server.stop()
+    assert not list(runtime.rglob("masthead-*"))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may do anything")
+def test_who_may_not_ask_is_told_how_to(server: ControlServer, state: Path) -> None:
+    """Permission is not absence."""
+    socket_of(state).chmod(0)
+    with pytest.raises(ControlError, match="use sudo, or join the group masthead"):
+        ControlClient(state)
+
+
+def test_a_pointer_that_may_not_be_read_is_told_too(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As another user meets it."""
+
+    def forbidden(self: Path) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", forbidden)
+    with pytest.raises(ControlError, match="use sudo, or join the group masthead") as refused:
+        ControlClient(state)
+    assert not isinstance(refused.value, NoDaemon)
+
+
+def test_a_daemon_that_ends_in_between_is_an_error(state: Path) -> None:
+    """One line, no traceback."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with listener:
+        listener.bind(str(state / "s"))
+        listener.listen()
+        (state / "control").write_text(str(state / "s"))
+        client = ControlClient(state)
+        listener.accept()[0].close()
+    with client, pytest.raises(ControlError, match="did not answer: it may be stopping"):
+        client.ask("status")
+
+
+def test_a_machine_without_unix_sockets(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The agent runs without, and the client says why it cannot ask."""
+    monkeypatch.delattr(socket, "AF_UNIX")
+    server = ControlServer(state, HANDLERS)
+    server.start()
+    server.stop()
+    with pytest.raises(NoDaemon, match="no Unix sockets"):
+        ControlClient(state)

@@ -1,0 +1,43 @@
+"""The outbox in memory: what it does beyond the contract that all outboxes keep."""
+
+from __future__ import annotations
+
+from agent.memory_outbox import MemoryOutbox
+from agent.reading import Entry
+
+
+def memory(max_rows: int = 3) -> MemoryOutbox:
+    return MemoryOutbox(run="9f3c01ab", boot_id="boot", max_rows=max_rows, simulated=True)
+
+
+def readings(count: int) -> list[Entry]:
+    return [Entry("reading", float(n), {"n": n}) for n in range(count)]
+
+
+def test_its_rows_say_that_they_are_not_durable() -> None:
+    """Each row carries durable: false; what it says of itself is stamped simulated where the wind is."""
+    box = memory()
+    rows = box.append(readings(4)) + box.flush()
+    assert all(row.entry.body["durable"] is False for row in rows)
+    assert rows[-1].entry.simulated
+
+
+def test_a_lost_declaration_is_declared_again() -> None:
+    """Every number that was lost stands in exactly one range, though declarations are lost as well."""
+    box = memory()
+    box.append(readings(5))
+    box.flush()
+    box.append(readings(4))
+    (row,) = box.flush()
+    lost = [n for first, last, _ in row.entry.body["ranges"] for n in range(first, last + 1)]
+    held = [row.sequence for row in box.rows()]
+    undeclared = box.take_declaration()
+    lost += [n for first, last, _ in (undeclared.body["ranges"] if undeclared else []) for n in range(first, last + 1)]
+    assert sorted(lost + held) == list(range(1, box.next_sequence))
+
+
+def test_it_grows_only_while_everything_is_in_flight() -> None:
+    """A row in flight is never dropped, and a new one is never refused."""
+    box = memory()
+    box.append(readings(5), lambda _: False)
+    assert len(box) == 5

@@ -1,0 +1,431 @@
+"""The outbox's invariants, each by its name in the head of agent/outbox.py, against a model and alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import tempfile
+from collections import Counter
+from contextlib import closing
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from agent.outbox import Outbox, StoreUnreadable
+from agent.reading import Entry, Row
+from agent.timekeeping import BootClock
+
+MIB = 1 << 20
+NOW_S = 1_790_000_000.0
+
+
+def reading(number: int = 0, size: int = 200, **changes: Any) -> Entry:
+    """A reading of about ``size`` bytes."""
+    return Entry("reading", 60.0 * number, {"sensor": "top", "n": number, "pad": "x" * size}, **changes)
+
+
+def files(path: Path) -> list[Path]:
+    return [p for p in (path, Path(f"{path}-wal"), Path(f"{path}-shm")) if p.exists()]
+
+
+def size_on_disk(path: Path) -> int:
+    return sum(p.stat().st_size for p in files(path)[:2] if not p.name.endswith("-shm"))
+
+
+def copy(path: Path, folder: Path, with_index: bool = True) -> Path:
+    """What a machine that stops now leaves on its disk."""
+    folder.mkdir()
+    for part in files(path):
+        if with_index or not part.name.endswith("-shm"):
+            shutil.copy(part, folder / part.name)
+    return folder / path.name
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The store as another process sees it."""
+
+    rows: dict[int, tuple[bool, str | None, dict[str, Any]]]  # sequence -> (sent, key, body)
+    undeclared: list[list[Any]]
+
+    @property
+    def unsent(self) -> set[int]:
+        return {sequence for sequence, (sent, _, _) in self.rows.items() if not sent}
+
+    @property
+    def sent(self) -> set[int]:
+        return self.rows.keys() - self.unsent
+
+    @property
+    def keys(self) -> Counter[str]:
+        return Counter(key for _, key, _ in self.rows.values() if key is not None)
+
+
+def contents(path: Path) -> Contents:
+    with closing(sqlite3.connect(path)) as db:
+        rows = db.execute("SELECT sequence, sent_at_s >= 0, key, body FROM rows").fetchall()
+        drops = db.execute("SELECT first, last, reason FROM drops").fetchall()
+    return Contents(
+        {s: (bool(sent), key, json.loads(body)) for s, sent, key, body in rows}, [list(drop) for drop in drops]
+    )
+
+
+@dataclass
+class Model:
+    """What was promised: every number given, what it held, which are confirmed, what was declared where."""
+
+    bodies: dict[int, dict[str, Any]] = field(default_factory=dict)
+    confirmed: set[int] = field(default_factory=set)
+    written: set[int] = field(default_factory=set)  # confirmed, and in a commit that has returned
+
+    def lost_ranges(self, now: Contents) -> list[list[Any]]:
+        """All ranges of declarations that still stand or have been delivered, and those yet to be declared."""
+        ranges = list(now.undeclared)
+        for sequence, body in self.bodies.items():
+            if body.get("event") == "dropped" and (sequence in now.rows or sequence in self.confirmed):
+                ranges += body["ranges"]
+        return ranges
+
+    def dropped(self, now: Contents) -> Counter[int]:
+        return Counter(s for first, last, _ in self.lost_ranges(now) for s in range(first, last + 1))
+
+
+class OutboxMachine(RuleBasedStateMachine):
+    """Any sequence of calls with a crash between, or within, any two of them."""
+
+    @initialize(low=st.booleans(), commits=st.sampled_from([0, 4, 14]))
+    def begin(self, low: bool, commits: int) -> None:
+        self.root = Path(tempfile.mkdtemp(prefix="outbox-"))
+        self.folders = 0
+        self.path = self.root / "outbox.db"
+        self.low_disk = low
+        self.model = Model()
+        self.leased: dict[str, Row] = {}
+        self.number = 0
+        self.clock_offset: float | None = None
+        self.open()
+        for _ in range(commits):
+            self.appending(count=32, size=3900, urgent=False, keys=[])
+
+    def open(self) -> None:
+        self.outbox = Outbox(
+            self.path,
+            run=f"run{self.folders}",
+            boot_id="boot",
+            max_bytes=MIB,
+            min_free_bytes=1000,
+            free_bytes=lambda _: 0 if self.low_disk else 10**9,
+        )
+        self.outbox._db.set_trace_callback(self.traced)
+        self.before_commit: Path | None = None
+
+    def traced(self, statement: str) -> None:
+        """Called by SQLite before each statement."""
+        if statement != "COMMIT":
+            return
+        assert size_on_disk(self.path) <= MIB, "bounded"
+        if self.before_commit is not None and not self.before_commit.exists():
+            copy(self.path, self.before_commit)
+
+    def may_drop(self, object_id: str) -> bool:
+        return object_id not in self.leased
+
+    def teardown(self) -> None:
+        if hasattr(self, "outbox"):
+            self.outbox.close()
+            shutil.rmtree(self.root)
+
+    # --- what the model does at each call
+
+    def append(self, entries: list[Entry]) -> None:
+        before, following = contents(self.path), self.outbox.next_sequence
+        pending = set(self.model.confirmed)
+        rows = self.outbox.append(entries, self.may_drop)
+        self.stored(rows, following)
+        self.settle(before, following, pending)
+        after = contents(self.path)
+        kept = {key for sequence, (_, key, _) in before.rows.items() if sequence in after.rows}
+        for entry in entries:
+            if entry.key is not None and entry.key in kept:
+                assert all(row.entry.key != entry.key for row in rows), "once"
+            elif entry.key is not None:
+                assert entry.key in after.keys, "once: and not less than once"
+
+    def stored(self, rows: list[Row], following: int) -> None:
+        assert [row.sequence for row in rows] == list(range(following, following + len(rows))), "gapless"
+        assert self.outbox.next_sequence == following + len(rows)
+        self.model.bodies.update({row.sequence: dict(row.entry.body) for row in rows})
+
+    def settle(self, before: Contents, following: int, pending: set[int]) -> None:
+        """After a commit: what it dropped it was right to drop."""
+        after = contents(self.path)
+        if self.outbox.unwritten_confirmations == 0:
+            self.model.written |= pending
+        gone = before.unsent - after.rows.keys() - pending
+        if gone:
+            assert all(s >= following - 1 for s in after.sent), "oldest first: sent rows go before unsent ones"
+            spared = {s for s in after.unsent if s < max(gone)}
+            leased = {row.sequence for row in self.leased.values()}
+            assert spared <= leased | pending | {following - 1}, "oldest first"
+
+    # --- rules
+
+    @rule(
+        count=st.integers(1, 32),
+        size=st.sampled_from([300, 1500, 2500, 3900]),
+        urgent=st.booleans(),
+        keys=st.lists(st.integers(0, 30), max_size=3, unique=True),
+    )
+    def appending(self, count: int, size: int, urgent: bool, keys: list[int]) -> None:
+        entries = []
+        for i in range(min(count, 32_000 // (size + 300))):
+            key = f"k{keys[i]}" if i < len(keys) else None
+            entries.append(reading(self.number, size, urgent=urgent, key=key))
+            self.number += 1
+        self.append(entries)
+
+    @rule(limit=st.integers(1, 20))
+    def lease(self, limit: int) -> None:
+        rows = self.outbox.unsent(min(limit, 20 - len(self.leased)), self.leased.keys())
+        waiting = contents(self.path).unsent - self.model.confirmed - {r.sequence for r in self.leased.values()}
+        assert len(rows) == min(limit, 20 - len(self.leased), len(waiting))
+        order = [(not row.entry.urgent, row.sequence) for row in rows]
+        assert order == sorted(order)
+        for row in rows:
+            assert row.sequence in waiting
+            assert dict(row.entry.body) == self.model.bodies[row.sequence], "kept, as it was"
+        self.leased |= {row.object_id: row for row in rows}
+
+    @precondition(lambda self: self.leased)
+    @rule(data=st.data())
+    def confirm(self, data: st.DataObject) -> None:
+        names = data.draw(st.lists(st.sampled_from(sorted(self.leased)), min_size=1, unique=True))
+        rows = [self.leased.pop(name) for name in names]
+        self.outbox.confirm(rows, NOW_S)
+        self.model.confirmed |= {row.sequence for row in rows}
+
+    @precondition(lambda self: self.leased)
+    @rule()
+    def give_up_leases(self) -> None:
+        self.leased = {}
+
+    @rule()
+    def flush(self) -> None:
+        before, following, pending = contents(self.path), self.outbox.next_sequence, set(self.model.confirmed)
+        self.stored(self.outbox.flush(self.may_drop), following)
+        self.settle(before, following, pending)
+        assert self.outbox.unwritten_confirmations == 0
+        assert not pending & contents(self.path).unsent, "confirmed"
+
+    @rule()
+    def toggle_low_disk(self) -> None:
+        self.low_disk = not self.low_disk
+
+    @rule(offset=st.floats(1e9, 2e9), synchronised=st.booleans())
+    def set_clock(self, offset: float, synchronised: bool) -> None:
+        self.outbox.set_clock("boot", BootClock(offset, synchronised))
+        self.clock_offset = offset
+
+    @rule(keep_s=st.sampled_from([0.0, 1e9]), age_s=st.sampled_from([None, 1200.0]))
+    def expire(self, keep_s: float, age_s: float | None) -> None:
+        """Only rows of a trusted clock have an age."""
+        before, clock = contents(self.path), self.outbox.clocks.get("boot")
+        now_s = (clock.offset_s if clock else NOW_S) + 60.0 * self.number
+        self.outbox.expire(now_s, keep_s, age_s, self.may_drop)
+        gone = before.unsent - contents(self.path).unsent
+        assert not gone & self.model.confirmed
+        assert not gone or (age_s is not None and clock is not None and clock.synchronised)
+
+    @rule(with_index=st.booleans())
+    def crash(self, with_index: bool) -> None:
+        """Between two calls."""
+        self.reopen(copy(self.path, self.new_folder(), with_index))
+
+    @rule(count=st.integers(1, 32), size=st.sampled_from([300, 3900]), committed=st.booleans())
+    def crash_while_appending(self, count: int, size: int, committed: bool) -> None:
+        """Just before the commit nothing of it is there, and just after it all; never anything less."""
+        model = deepcopy(self.model)
+        self.before_commit = self.new_folder()
+        self.append([reading(self.number + i, size) for i in range(min(count, 32_000 // (size + 300)))])
+        self.number += count
+        if committed:
+            self.reopen(copy(self.path, self.new_folder()))
+        else:
+            self.model = model
+            self.reopen(self.before_commit / self.path.name)
+
+    @rule(committed=st.booleans())
+    def crash_while_flushing(self, committed: bool) -> None:
+        model = deepcopy(self.model)
+        self.before_commit = self.new_folder()
+        self.flush()
+        if committed:
+            self.reopen(copy(self.path, self.new_folder()))
+        else:
+            self.model = model
+            self.reopen(self.before_commit / self.path.name)
+
+    def new_folder(self) -> Path:
+        self.folders += 1
+        return self.root / str(self.folders)
+
+    def reopen(self, path: Path) -> None:
+        following = max(self.model.bodies, default=0) + 1
+        self.outbox.close()
+        self.path, self.leased = path, {}
+        self.open()
+        assert self.outbox.next_sequence == following, "gapless, across a crash"
+        unsent = contents(path).unsent
+        assert not unsent & self.model.written, "confirmed"
+        self.model.confirmed -= unsent  # these are repeated
+
+    # --- invariants
+
+    @invariant()
+    def every_number_is_accounted_for(self) -> None:
+        if not hasattr(self, "outbox"):
+            return
+        now = contents(self.path)
+        assert size_on_disk(self.path) <= MIB, "bounded"
+        dropped = self.model.dropped(now)
+        assert all(count == 1 for count in dropped.values()), "declared exactly once"
+        for sequence, body in self.model.bodies.items():
+            if sequence in now.unsent:
+                assert now.rows[sequence][2] == body, "durable"
+                assert sequence not in dropped, "declared, but there"
+            elif sequence not in self.model.confirmed:
+                assert sequence in dropped, "kept"
+            else:
+                assert sequence not in dropped
+        assert now.rows.keys() <= self.model.bodies.keys()
+        assert all(count == 1 for count in now.keys.values()), "once"
+        stats = self.outbox.stats()
+        assert stats.unsent == len(now.unsent - self.model.confirmed)
+        assert stats.unsent + stats.sent == len(now.rows)
+
+
+def test_any_history_of_calls_and_crashes_keeps_the_invariants() -> None:
+    """Every invariant holds after any sequence of calls, with a crash between or within any two."""
+    run_state_machine_as_test(
+        OutboxMachine,
+        settings=settings(
+            max_examples=60,
+            stateful_step_count=40,
+            phases=(Phase.explicit, Phase.reuse, Phase.generate),  # shrinking would take minutes
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+def new(path: Path, **changes: Any) -> Outbox:
+    return Outbox(path, **{"run": "9f3c01ab", "boot_id": "boot", "max_bytes": 4 * MIB, **changes})
+
+
+def test_bounded_the_file_stops_growing_when_the_disk_is_nearly_full(tmp_path: Path) -> None:
+    """With too little free disk the file keeps its size, and its oldest rows make room for new ones."""
+    free = 10**9
+    box = new(tmp_path / "outbox.db", min_free_bytes=10**6, free_bytes=lambda _: free)
+    for n in range(60):
+        box.append([reading(n * 20 + i, 1000) for i in range(20)])
+    free = 0
+    box.append([reading(0, 1000)])
+    pages = box._value("PRAGMA page_count")
+    assert pages > 256
+    for n in range(60):
+        rows = box.append([reading(n, 1000)])
+        assert box._value("PRAGMA page_count") <= pages
+    assert rows[0].sequence == box.next_sequence - 1
+    assert 40 <= box.stats().dropped <= 120
+    box.close()
+
+
+def test_bounded_a_limit_that_was_lowered_shrinks_the_file(tmp_path: Path) -> None:
+    """Opened with a smaller limit, the store gives up its oldest rows and then its pages, bit by bit."""
+    path = tmp_path / "outbox.db"
+    box = new(path)
+    for n in range(60):
+        box.append([reading(n * 10 + i, 3000) for i in range(10)])
+    box.close()
+    assert path.stat().st_size > 2 * MIB
+    box = new(path, max_bytes=MIB)
+    for n in range(60):
+        box.append([reading(n, 3000)])
+    assert size_on_disk(path) <= MIB
+    assert box.unsent(1)[0].sequence + box.stats().unsent == box.next_sequence
+    box.close()
+
+
+def test_kept_sent_rows_go_after_their_time_and_old_ones_only_with_a_trusted_clock(tmp_path: Path) -> None:
+    """Sent rows are deleted after keep_sent; unsent ones are dropped by age where their boot's clock is known."""
+    box = new(tmp_path / "outbox.db")
+    rows = box.append([reading(n) for n in range(10)])
+    box.confirm(rows[:4], NOW_S)
+    box.flush()
+    assert not box.expire(NOW_S + 10, 100.0, 300.0)
+    box.set_clock("boot", BootClock(NOW_S - 540, False))
+    assert box.stats().unsent == 6
+    box.expire(NOW_S + 200, 100.0, 100.0)
+    assert (box.stats().sent, box.stats().unsent) == (0, 6)
+    box.set_clock("boot", BootClock(NOW_S - 540, True))
+    box.expire(NOW_S, 100.0, 200.0)
+    assert [row.sequence for row in box.unsent(9)] == [7, 8, 9, 10]
+    assert box.flush()[0].entry.body["ranges"] == [[5, 6, "age"]]
+    box.close()
+
+
+def test_a_body_that_json_cannot_carry_is_stored_as_what_it_can(tmp_path: Path) -> None:
+    """NaN becomes null and half a surrogate pair a question mark: no row may block the queue."""
+    box = new(tmp_path / "outbox.db")
+    odd = Entry("event", 0.0, {"a": float("nan"), "b": ["\ud800", {"c": float("inf")}]}, correlation_id="\udfff")
+    box.append([odd])
+    (row,) = box.unsent(1)
+    assert row.entry.body == {"a": None, "b": ["?", {"c": None}]}
+    assert row.entry.correlation_id == "?"
+    box.close()
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_a_store_of_a_newer_version_is_left_untouched(tmp_path: Path, clean: bool) -> None:
+    """Not a byte changes, and nothing is left beside it, whether it was closed cleanly or killed."""
+    box = new(tmp_path / "outbox.db")
+    box.append([reading()])
+    box._db.execute("PRAGMA user_version = 99")
+    path = tmp_path / "copy" / "outbox.db"
+    if clean:
+        box.close()
+    copy(tmp_path / "outbox.db", tmp_path / "copy", with_index=False)
+    before = {p.name: p.read_bytes() for p in path.parent.iterdir()}
+    with pytest.raises(StoreUnreadable, match="schema 99"):
+        new(path)
+    assert {p.name: p.read_bytes() for p in path.parent.iterdir()} == before
+    box.close()
+
+
+def test_the_newest_row_carries_the_count_when_everything_is_sent(tmp_path: Path) -> None:
+    """A store whose rows were all sent and expired goes on counting where it was."""
+    box = new(tmp_path / "outbox.db")
+    rows = box.append([reading(n) for n in range(5)])
+    box.confirm(rows, NOW_S)
+    box.flush()
+    box.expire(NOW_S + 100, 1.0, None)
+    assert box.stats().sent == 1
+    box.close()
+    box = new(tmp_path / "outbox.db")
+    assert not box.created
+    assert box.append([reading()])[0].sequence == 6
+    box.close()

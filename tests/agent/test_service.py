@@ -1,0 +1,168 @@
+"""Talking to the service manager, and a log that a person can read."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import re
+import socket
+import sys
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from agent import service
+
+SECRET = "HostName=h;SharedAccessKey=c2VjcmV0;DeviceId=d"
+
+
+@pytest.fixture
+def bus(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """The service manager's end of sd_notify(3)."""
+    monkeypatch.setitem(sys.modules, "systemd", None)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.settimeout(30)
+        yield receiver
+
+
+@pytest.mark.parametrize("kind", ["path", "abstract"])
+def test_notify_is_one_datagram(
+    bus: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """To a path, or to an abstract address."""
+    path = str(tmp_path / "notify")
+    abstract = f"masthead-test-{os.getpid()}"
+    bus.bind(path if kind == "path" else f"\0{abstract}")
+    monkeypatch.setenv("NOTIFY_SOCKET", path if kind == "path" else f"@{abstract}")
+    assert service.notify("READY=1")
+    assert service.notify("WATCHDOG=1\nSTATUS=7.0 m/s")
+    assert [bus.recv(100), bus.recv(100)] == [b"READY=1", b"WATCHDOG=1\nSTATUS=7.0 m/s"]
+
+
+def test_without_a_service_manager_nobody_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither where none is named, nor where none listens, nor where no such sockets are."""
+    monkeypatch.setitem(sys.modules, "systemd", None)
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    assert not service.notify("READY=1")
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nobody"))
+    assert not service.notify("READY=1")
+    monkeypatch.delattr(socket, "AF_UNIX")
+    assert not service.notify("READY=1")
+
+
+def test_systemd_python_does_the_talking_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the same text."""
+    told: list[str] = []
+    daemon = types.ModuleType("systemd.daemon")
+    daemon.notify = lambda state: told.append(state) or True  # type: ignore[attr-defined, func-returns-value]
+    monkeypatch.setitem(sys.modules, "systemd", types.ModuleType("systemd"))
+    monkeypatch.setitem(sys.modules, "systemd.daemon", daemon)
+    monkeypatch.setenv("NOTIFY_SOCKET", "/anywhere")
+    assert service.notify("READY=1")
+    assert told == ["READY=1"]
+
+
+@pytest.mark.parametrize(
+    ("usec", "pid", "expected"),
+    [
+        ("90000000", None, 45.0),
+        ("90000000", str(os.getpid()), 45.0),
+        ("90000000", "1", None),
+        (None, None, None),
+        ("0", None, None),
+        ("soon", None, None),
+    ],
+)
+def test_the_watchdog_is_fed_twice_as_often_as_asked(
+    monkeypatch: pytest.MonkeyPatch, usec: str | None, pid: str | None, expected: float | None
+) -> None:
+    """If it is meant for this process."""
+    for name, value in (("WATCHDOG_USEC", usec), ("WATCHDOG_PID", pid)):
+        if value is None:
+            monkeypatch.delenv(name, raising=False)
+        else:
+            monkeypatch.setenv(name, value)
+    assert service.watchdog_interval_s() == expected
+
+
+def formatted(message: str, *, under_journald: bool = False, error: Exception | None = None) -> str:
+    record = logging.LogRecord("agent", logging.WARNING, "f", 1, message, None, None)
+    if error is not None:
+        try:
+            raise error
+        except type(error):
+            record.exc_info = sys.exc_info()
+    return service.LineFormatter(under_journald).format(record)
+
+
+def test_a_record_is_one_line() -> None:
+    """With its time and level, however many lines its message has."""
+    pattern = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d WARNING hub link down"
+    assert re.fullmatch(pattern, formatted("hub link down"))
+    assert formatted("one\n  two\r\n\nthree\u2028four").endswith("WARNING one | two | three | four")
+
+
+def test_journald_reads_the_priority_from_each_line() -> None:
+    """It has the time itself; a traceback follows with the same priority."""
+    assert formatted("hub link down", under_journald=True) == "<4>hub link down"
+    lines = formatted("it failed", under_journald=True, error=ValueError("a\nb")).splitlines()
+    assert lines[:2] == ["<4>it failed", "<4>Traceback (most recent call last):"]
+    assert all(line.startswith("<4>") for line in lines)
+
+
+@pytest.mark.parametrize("under_journald", [True, False])
+def test_secrets_are_in_no_line(under_journald: bool) -> None:
+    """Neither in a message nor in an exception."""
+    text = formatted(f"a\n{SECRET}\nb", under_journald=under_journald, error=ValueError(SECRET))
+    assert "c2VjcmV0" not in text
+    assert text.count("SharedAccessKey=***") == 2
+
+
+@pytest.fixture
+def logs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[], str]]:
+    """Standard error since it was asked for last; the logging of the tests is put back."""
+    root, names = logging.getLogger(), ("agent", "azure", "paho")
+    before = root.handlers, root.level, {name: logging.getLogger(name).level for name in names}
+    monkeypatch.delenv("JOURNAL_STREAM", raising=False)
+    yield lambda: capsys.readouterr().err
+    root.handlers, root.level = before[0], before[1]
+    for name, level in before[2].items():
+        logging.getLogger(name).setLevel(level)
+
+
+def test_the_sdks_log_is_shown_masked_and_only_if_asked_for(logs: Callable[[], str]) -> None:
+    """Otherwise not even its errors: the agent says what they mean."""
+    service.setup_logging()
+    logging.getLogger("azure.iot").error("connect %s", SECRET)
+    logging.getLogger("paho").critical("lost")
+    assert logs() == ""
+    service.setup_logging(sdk=True)
+    logging.getLogger("azure.iot").debug("connect %s", SECRET)
+    assert "connect HostName=h;SharedAccessKey=***;DeviceId=d" in logs()
+
+
+def test_verbose_shows_the_agents_details(logs: Callable[[], str]) -> None:
+    """And nobody else's."""
+    for verbose in (False, True):
+        service.setup_logging(verbose=verbose)
+        logging.getLogger("agent.x").debug("detail %s", verbose)
+        logging.getLogger("other").debug("other's detail")
+    assert [line.split("DEBUG", 1)[1].strip() for line in logs().splitlines()] == ["detail True"]
+
+
+def test_journald_is_known_by_its_stream(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A program started from a service's terminal inherits the variable, and is not under journald."""
+    with (tmp_path / "stream").open("w") as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        found = os.fstat(stream.fileno())
+        monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
+        assert service.under_journald()
+        monkeypatch.setenv("JOURNAL_STREAM", "1:2")
+        assert not service.under_journald()
+        monkeypatch.delenv("JOURNAL_STREAM")
+        assert not service.under_journald()
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    assert not service.under_journald()

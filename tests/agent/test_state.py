@@ -1,0 +1,61 @@
+"""One owner of the state directory."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agent.state import StateError, StateLock
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from agent.state import StateLock
+lock = StateLock(Path(sys.argv[1]))
+print("locked", flush=True)
+time.sleep(60)
+"""
+
+
+def test_the_directory_is_made_for_its_owner_alone(tmp_path: Path) -> None:
+    """With its parents, and the lock in it names the process."""
+    with StateLock(tmp_path / "a" / "state") as lock:
+        assert stat.S_IMODE((tmp_path / "a" / "state").stat().st_mode) == 0o700
+        assert (tmp_path / "a" / "state" / "lock").read_text() == str(os.getpid())
+    lock.release()
+
+
+def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path: Path) -> None:
+    """The line names the process that holds it; kill -9 lets go of it."""
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "locked\n"
+        with pytest.raises(StateError) as refused:
+            StateLock(tmp_path)
+        assert str(refused.value) == f"{tmp_path} is in use by another masthead (process {holder.pid})"
+    finally:
+        holder.kill()
+        holder.communicate()
+    StateLock(tmp_path).release()
+
+
+def test_a_directory_that_cannot_be_made_says_what_to_do(tmp_path: Path) -> None:
+    """A file in the way, as no permission would."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StateError, match=r"cannot be used: Not a directory; set device\.state_directory"):
+        StateLock(tmp_path / "file" / "state")
+
+
+def test_where_no_locks_are_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A platform without fcntl is used without."""
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    with StateLock(tmp_path), StateLock(tmp_path):
+        pass
