@@ -13,15 +13,12 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hw import registry
-from hw.actuator import Value
 from hw.anemometer import Anemometer
 from hw.clock import Clock, SystemClock
 from hw.errors import DeviceMisconfigured, HardwareError
@@ -49,7 +46,6 @@ log = logging.getLogger(__name__)
 _DRAIN_S = 2.0  # at a stop: what is in flight may still be confirmed
 _CLOSE_S = 0.5
 _THREAD_STOP_S = 1.0
-_ACTUATE_S = 3.0
 
 
 class Daemon:
@@ -102,7 +98,7 @@ class Daemon:
             keep_sent_s=config.outbox.keep_sent_days * 86400,
             max_age_s=None if max_age_days is None else max_age_days * 86400,
         )
-        self.guard = Guard(_guarded(config.actuators, self._clock), self._clock, self.writer.put)
+        self.guard = Guard(open_actuators(config.actuators, self._clock), self.writer.put)
         self.executor = Executor(
             self._open_journal(state / "commands.db"),
             self.guard,
@@ -255,10 +251,10 @@ class Daemon:
             self.uplink.stop(self._clock.monotonic())
         if self._thread_of(self.writer).stop(_THREAD_STOP_S):
             self.writer.close(self._clock.monotonic())
-        self.executor.close()
         if self._azure is not None:
             self._wait(lambda: self.uplink is None or self.uplink.closed, _CLOSE_S)
             self._azure.stop(_CLOSE_S)
+        self.executor.close()  # until here a message that still came in was journalled
         log.info("stopped: %d rows wait for the next start", self.writer.status.backlog)
         self.lock.release()
 
@@ -356,20 +352,13 @@ class Daemon:
         }
 
     def _actuate(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        for_s = request.get("for")
-        if for_s is not None and (
-            isinstance(for_s, bool) or not isinstance(for_s, (int, float)) or not for_s > 0
-        ):
-            raise ValueError(f"for: expected seconds greater than 0, got {for_s!r}")
-        name = str(request.get("actuator"))
-        future: Future[Value] = self.guard.request(name, request.get("value"), for_s, "local")
+        name, for_s = str(request.get("actuator")), request.get("for")
+        if not isinstance(for_s, (int, float, type(None))):
+            raise ValueError(f"for: expected a number of seconds, got {for_s!r}")
         try:
-            value = future.result(_ACTUATE_S)
+            value = self.guard.ask(name, request.get("value"), for_s)
         except (Refusal, HardwareError) as error:
             raise ValueError(str(error)) from error
-        except FutureTimeout:
-            future.cancel()
-            raise ValueError("the guard did not answer in time") from None
         return {"actuator": name, "value": value}
 
 
@@ -380,13 +369,16 @@ def open_sensor(sensor: SensorConfig, clock: Clock) -> Anemometer:
     return anemometer
 
 
-def _guarded(actuators: tuple[ActuatorConfig, ...], clock: Clock) -> dict[str, Guarded]:
-    guarded = {}
+def open_actuators(actuators: Sequence[ActuatorConfig], clock: Clock) -> dict[str, Guarded]:
+    """The actuators that stanzas describe, all of them or none. Raises ConfigError."""
+    guarded: dict[str, Guarded] = {}
     for actuator in actuators:
         driver = registry.load(registry.ACTUATORS, actuator.driver)
         try:
             guarded[actuator.name] = Guarded(driver.open(actuator.settings, clock), actuator.max_on_s)
         except HardwareError as error:
+            for opened in guarded.values():
+                opened.actuator.close()
             raise ConfigError(f"actuators.{actuator.name}: {error}") from error
     return guarded
 

@@ -152,7 +152,9 @@ class Storage:
         if self._announcements:
             self.append([], may_drop, now)
         if self._disk is not None:
+            self.stats(now)  # what is asked for from now on
             self._disk.close()
+            self._disk = None
         if len(self._memory):
             log.error("outbox: %d rows stood in memory only and are lost", len(self._memory))
 

@@ -154,9 +154,9 @@ class Uplink:
     def _check_connecting(self, now: float) -> None:
         assert self._connecting is not None  # noqa: S101  (for the type checker)
         if self._connecting.done():
-            error = self._connecting.exception()
+            error = _error(self._connecting)
             if error is not None:
-                self._fail(now, _text(error))
+                self._fail(now, error)
                 return
             self._up(now)
         elif now >= self._deadline:
@@ -207,10 +207,10 @@ class Uplink:
         waiting, confirmed, failed = [], [], []
         for sending in self._sending:
             if sending.future.done():
-                error = None if sending.future.cancelled() else sending.future.exception()
-                if sending.future.cancelled() or error is not None:
+                error = _error(sending.future)
+                if error is not None:
                     failed.append(sending.row)
-                    problem = _text(error) if error else "sending was cancelled"
+                    problem = error
                 else:
                     confirmed.append(sending.row)
             else:
@@ -283,8 +283,14 @@ class Uplink:
         )
 
 
-def _text(error: BaseException) -> str:
-    return str(error) if isinstance(error, HubError) else f"{type(error).__name__}: {error}"
+def _error(future: Future[None]) -> str | None:
+    """Why a future that is done failed, or None."""
+    if future.cancelled():
+        return "it was cancelled"
+    error = future.exception()
+    if error is None or isinstance(error, HubError):
+        return None if error is None else str(error)
+    return f"{type(error).__name__}: {error}"
 
 
 def _span(seconds: float) -> str:

@@ -11,7 +11,7 @@ Value = bool | float
 class Actuator(Protocol):
     """Something at the mast that can be driven, with a state in which it does no harm.
 
-    Thread safety: one thread, the guard's.
+    Thread safety: one thread, the guard's; ``safe``, ``simulated`` and ``check`` may be asked from any.
     """
 
     simulated: bool

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -128,7 +129,8 @@ def actuate_command(
 ) -> None:
     """Drive an actuator: VALUE is on, off or a number.
 
-    The agent must be running: only what stays can bring an actuator back to its safe state.
+    A running agent is asked to do it, within its limits. Where none runs, this command does it itself, and
+    stays until the time is over or Ctrl-C, for only what stays can bring an actuator back to its safe state.
 
     \b
     Example:
@@ -136,11 +138,53 @@ def actuate_command(
     """
     wanted = _value(value)
     config = load_config(config_path)
+
+    def tell(taken: object) -> None:
+        told = json.dumps({"actuator": name, "value": taken})
+        click.echo(told if as_json else f"{name} is {value_text(taken)}")
+
     with one_line_errors():
-        answer = _ask(
-            config, "actuate", actuator=name, value=wanted, **({} if for_s is None else {"for": for_s})
-        )
-    click.echo(json.dumps(answer) if as_json else f"{name} is {value_text(answer['value'])}")
+        try:
+            arguments = {} if for_s is None else {"for": for_s}
+            tell(_ask(config, "actuate", actuator=name, value=wanted, **arguments)["value"])
+        except NoDaemon:
+            _drive(config, name, wanted, for_s, tell)
+
+
+def _drive(
+    config: Config, name: str, value: bool | float, for_s: float | None, tell: Callable[[object], None]
+) -> None:
+    """Drive an actuator without an agent, and back to safe at the end of its time or of our own.
+
+    SIGTERM ends it as Ctrl-C does: no way out leaves the actuator driven.
+    """
+    from agent.commands.guard import Guard, Refusal
+    from agent.daemon import open_actuators
+    from agent.state import StateLock
+    from hw.clock import SystemClock
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    clock = SystemClock()
+    with StateLock(config.state_directory):
+        wanted = [actuator for actuator in config.actuators if actuator.name == name]
+        guard = Guard(open_actuators(wanted or config.actuators, clock), lambda _: None)
+        try:
+            guard.start(clock.monotonic())
+            asked = guard.request(name, value, for_s)
+            guard.step(clock.monotonic())
+            try:
+                tell(asked.result(0))
+            except Refusal as error:
+                raise click.ClickException(str(error)) from error
+            with until_interrupted(endless=True):
+                while guard.status[name].value != guard.status[name].safe:
+                    due = guard.step(clock.monotonic())
+                    time.sleep(max(0.0, min(due - clock.monotonic(), 1.0)))
+        finally:
+            guard.stop(clock.monotonic())
 
 
 def _value(text: str) -> bool | float:

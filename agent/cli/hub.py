@@ -114,8 +114,10 @@ def _default_directory() -> Path:
 
 
 def _log_to_stderr() -> None:
+    from agent.service import LineFormatter, under_journald
+
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    handler.setFormatter(LineFormatter(under_journald()))
     logger = logging.getLogger("agent.localhub")
     logger.setLevel(logging.INFO)
     logger.addHandler(handler)

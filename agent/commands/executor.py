@@ -19,12 +19,9 @@ import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 from typing import Any
 
-from hw.actuator import Value
 from hw.errors import HardwareError
 
 from ..cloud import CloudMessage
@@ -36,7 +33,6 @@ from .journal import Arrival, Journal
 
 log = logging.getLogger(__name__)
 
-_GUARD_TIMEOUT_S = 1.5
 _IDLE_S = 3600.0
 UNJOURNALLED = 0  # the number of an arrival that the disk would not take
 _ONLY_SAFE = "only commands towards safe are obeyed"
@@ -209,16 +205,10 @@ class Executor:
         return None
 
     def _drive(self, arrival: Arrival, command: Command) -> dict[str, Any]:
-        future: Future[Value] = self._guard.request(
-            command.actuator, command.value, command.for_s, f"command {arrival.command_id or 'without an id'}"
-        )
         try:
-            try:
-                value = future.result(_GUARD_TIMEOUT_S)
-            except FutureTimeout:
-                if future.cancel():
-                    return self._outcome(arrival, command, "failed", "the guard did not answer in time")
-                value = future.result()  # it was looking at the request just then
+            value = self._guard.ask(
+                command.actuator, command.value, command.for_s, arrival.command_id or "without an id"
+            )
         except Refusal as refusal:
             return self._outcome(arrival, command, "refused", str(refusal))
         except HardwareError as error:

@@ -12,10 +12,10 @@ import math
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 
 from hw.actuator import Actuator, Value
-from hw.clock import Clock
 from hw.errors import HardwareError
 from hw.settings import did_you_mean
 
@@ -24,6 +24,7 @@ from ..reading import Entry
 log = logging.getLogger(__name__)
 
 _IDLE_S = 3600.0
+_ANSWER_S = 1.5
 _RETRY_S = 1.0  # a faulty actuator is driven to safe again after so long
 
 
@@ -43,7 +44,7 @@ class Guarded:
 class ActuatorStatus:
     """``value`` is None if the actuator could not be driven: ``fault`` says why, and it is tried again.
 
-    ``why``: who or what made it so. ``away_since_boot_s``: when it left its safe state, or None.
+    ``why``: who or what made it so; ``command_id``: by which command, or None. ``away_since_boot_s``: when it left its safe state, or None.
     ``until_boot_s``: when it goes back, because of ``limit`` ("for" or "max-on-time"), or None.
     """
 
@@ -56,6 +57,7 @@ class ActuatorStatus:
     until_boot_s: float | None = None
     limit: str | None = None
     fault: str | None = None
+    command_id: str | None = None
 
 
 @dataclass(slots=True)
@@ -63,8 +65,12 @@ class _Request:
     name: str
     value: object
     for_s: float | None
-    source: str
+    command_id: str | None
     future: Future[Value]
+
+    @property
+    def source(self) -> str:
+        return "local" if self.command_id is None else f"command {self.command_id}"
 
 
 class Guard:
@@ -73,9 +79,8 @@ class Guard:
     name = "guard"
     step_bound_s = 2.0
 
-    def __init__(self, guarded: Mapping[str, Guarded], clock: Clock, put: Callable[[Entry], None]) -> None:
+    def __init__(self, guarded: Mapping[str, Guarded], put: Callable[[Entry], None]) -> None:
         self._guarded = dict(guarded)
-        self._clock = clock
         self._put = put
         self.wake: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
@@ -85,18 +90,35 @@ class Guard:
 
     # --- any thread
 
-    def request(self, name: str, value: object, for_s: float | None, source: str) -> Future[Value]:
+    def ask(self, name: str, value: object, for_s: float | None, command_id: str | None = None) -> Value:
+        """Have an actuator driven, and wait for it; the value taken.
+
+        Raises Refusal if that is not allowed, HardwareError if it did not work or the guard did not answer:
+        the request is then withdrawn.
+        """
+        future = self.request(name, value, for_s, command_id)
+        try:
+            return future.result(_ANSWER_S)
+        except FutureTimeout:
+            if future.cancel():
+                raise HardwareError("the guard did not answer in time") from None
+            return future.result()  # it was looking at the request just then
+
+    def request(
+        self, name: str, value: object, for_s: float | None, command_id: str | None = None
+    ) -> Future[Value]:
         """Ask for an actuator to be driven; the future has the value taken.
 
-        It fails with Refusal if that is not allowed, with HardwareError if it did not work. Cancelling it
-        before the guard has looked withdraws the request.
+        ``command_id``: the command that asks; None for a person at the mast. The future fails with Refusal
+        if that is not allowed, with HardwareError if it did not work. Cancelling it before the guard has
+        looked withdraws the request.
         """
         future: Future[Value] = Future()
         with self._lock:
             if self._ended:
                 future.set_exception(Refusal("stopping: the agent is ending"))
                 return future
-            self._requests.append(_Request(name, value, for_s, source, future))
+            self._requests.append(_Request(name, value, for_s, command_id, future))
         self.wake()
         return future
 
@@ -197,7 +219,16 @@ class Guard:
         until, limit = None if request.for_s is None else now + request.for_s, "for"
         if guarded.max_on_s is not None and (until is None or away_since + guarded.max_on_s < until):
             until, limit = away_since + guarded.max_on_s, "max-on-time"
-        self._set(name, value, now, source, away_since=away_since, until=until, limit=limit)
+        self._set(
+            name,
+            value,
+            now,
+            source,
+            away_since=away_since,
+            until=until,
+            limit=limit,
+            command_id=request.command_id,
+        )
         return value
 
     def _return(self, name: str, now: float, reason: str) -> None:
@@ -215,7 +246,8 @@ class Guard:
         if before.fault is not None:
             self._event(name, now, "actuator-safe", value=actuator.safe, reason=reason)
         elif before.until_boot_s is not None or reason == "stop":
-            self._event(name, now, "actuator-safe", value=actuator.safe, reason=reason, setBy=before.why)
+            command = {} if before.command_id is None else {"commandId": before.command_id}
+            self._event(name, now, "actuator-safe", **command, value=actuator.safe, reason=reason)
 
     def _fault(self, name: str, now: float, why: str, error: HardwareError) -> None:
         before = self.status.get(name)
@@ -239,11 +271,12 @@ class Guard:
         until: float | None = None,
         limit: str | None = None,
         fault: str | None = None,
+        command_id: str | None = None,
     ) -> None:
         actuator, before = self._guarded[name].actuator, self._status.get(name)
         limit = None if until is None else limit
         status = ActuatorStatus(
-            value, actuator.safe, now, why, actuator.simulated, away_since, until, limit, fault
+            value, actuator.safe, now, why, actuator.simulated, away_since, until, limit, fault, command_id
         )
         with self._lock:
             self._status[name] = status

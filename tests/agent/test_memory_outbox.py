@@ -32,7 +32,11 @@ def test_a_lost_declaration_is_declared_again() -> None:
     lost = [n for first, last, _ in row.entry.body["ranges"] for n in range(first, last + 1)]
     held = [row.sequence for row in box.rows()]
     undeclared = box.take_declaration()
-    lost += [n for first, last, _ in (undeclared.body["ranges"] if undeclared else []) for n in range(first, last + 1)]
+    lost += [
+        n
+        for first, last, _ in (undeclared.body["ranges"] if undeclared else [])
+        for n in range(first, last + 1)
+    ]
     assert sorted(lost + held) == list(range(1, box.next_sequence))
 
 

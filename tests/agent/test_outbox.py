@@ -80,7 +80,8 @@ def contents(path: Path) -> Contents:
         rows = db.execute("SELECT sequence, sent_at_s >= 0, key, body FROM rows").fetchall()
         drops = db.execute("SELECT first, last, reason FROM drops").fetchall()
     return Contents(
-        {s: (bool(sent), key, json.loads(body)) for s, sent, key, body in rows}, [list(drop) for drop in drops]
+        {s: (bool(sent), key, json.loads(body)) for s, sent, key, body in rows},
+        [list(drop) for drop in drops],
     )
 
 
@@ -93,7 +94,7 @@ class Model:
     written: set[int] = field(default_factory=set)  # confirmed, and in a commit that has returned
 
     def lost_ranges(self, now: Contents) -> list[list[Any]]:
-        """All ranges of declarations that still stand or have been delivered, and those yet to be declared."""
+        """The ranges of declarations that still stand or were delivered, and those yet to be declared."""
         ranges = list(now.undeclared)
         for sequence, body in self.bodies.items():
             if body.get("event") == "dropped" and (sequence in now.rows or sequence in self.confirmed):
@@ -177,7 +178,9 @@ class OutboxMachine(RuleBasedStateMachine):
             self.model.written |= pending
         gone = before.unsent - after.rows.keys() - pending
         if gone:
-            assert all(s >= following - 1 for s in after.sent), "oldest first: sent rows go before unsent ones"
+            assert all(s >= following - 1 for s in after.sent), (
+                "oldest first: sent rows go before unsent ones"
+            )
             spared = {s for s in after.unsent if s < max(gone)}
             leased = {row.sequence for row in self.leased.values()}
             assert spared <= leased | pending | {following - 1}, "oldest first"
@@ -201,7 +204,9 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule(limit=st.integers(1, 20))
     def lease(self, limit: int) -> None:
         rows = self.outbox.unsent(min(limit, 20 - len(self.leased)), self.leased.keys())
-        waiting = contents(self.path).unsent - self.model.confirmed - {r.sequence for r in self.leased.values()}
+        waiting = (
+            contents(self.path).unsent - self.model.confirmed - {r.sequence for r in self.leased.values()}
+        )
         assert len(rows) == min(limit, 20 - len(self.leased), len(waiting))
         order = [(not row.entry.urgent, row.sequence) for row in rows]
         assert order == sorted(order)
@@ -371,7 +376,7 @@ def test_bounded_a_limit_that_was_lowered_shrinks_the_file(tmp_path: Path) -> No
 
 
 def test_kept_sent_rows_go_after_their_time_and_old_ones_only_with_a_trusted_clock(tmp_path: Path) -> None:
-    """Sent rows are deleted after keep_sent; unsent ones are dropped by age where their boot's clock is known."""
+    """Sent rows are deleted after keep_sent; unsent ones dropped by age where their clock is known."""
     box = new(tmp_path / "outbox.db")
     rows = box.append([reading(n) for n in range(10)])
     box.confirm(rows[:4], NOW_S)
@@ -391,7 +396,9 @@ def test_kept_sent_rows_go_after_their_time_and_old_ones_only_with_a_trusted_clo
 def test_a_body_that_json_cannot_carry_is_stored_as_what_it_can(tmp_path: Path) -> None:
     """NaN becomes null and half a surrogate pair a question mark: no row may block the queue."""
     box = new(tmp_path / "outbox.db")
-    odd = Entry("event", 0.0, {"a": float("nan"), "b": ["\ud800", {"c": float("inf")}]}, correlation_id="\udfff")
+    odd = Entry(
+        "event", 0.0, {"a": float("nan"), "b": ["\ud800", {"c": float("inf")}]}, correlation_id="\udfff"
+    )
     box.append([odd])
     (row,) = box.unsent(1)
     assert row.entry.body == {"a": None, "b": ["?", {"c": None}]}

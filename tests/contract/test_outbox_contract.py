@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -23,6 +23,7 @@ class Rig(Protocol):
     def unsent(self, limit: int, skip: Collection[str] = ()) -> list[Row]: ...
     def confirm(self, rows: Collection[Row]) -> None: ...
     def flush(self) -> list[Row]: ...
+    def close(self) -> None: ...
 
 
 class DiskRig:
@@ -78,7 +79,7 @@ class StorageRig:
 @pytest.fixture(params=["disk", "memory", "storage", "storage without a disk"])
 def box(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
     path = tmp_path / "outbox.db"
-    rigs = {"disk": DiskRig, "memory": MemoryRig, "storage": StorageRig}
+    rigs: dict[str, Callable[[Path], Rig]] = {"disk": DiskRig, "memory": MemoryRig, "storage": StorageRig}
     rig = rigs[request.param](path) if request.param in rigs else StorageRig(path, broken=True)
     yield rig
     rig.close()

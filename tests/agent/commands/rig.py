@@ -57,7 +57,7 @@ class Rig:
         self.journal = Journal(self.folder / "commands.db", BOOT) if self._journalled else None
         self.outbox = Outbox(self.folder / "outbox.db", run=run, boot_id=BOOT, max_bytes=8 << 20)
         guarded = {"beacon": Guarded(self.beacon), "vent": Guarded(self.vent, max_on_s=60)}
-        self.guard = Guard(guarded, self.clock, lambda entry: self.events.append(entry.body))
+        self.guard = Guard(guarded, lambda entry: self.events.append(entry.body))
         self.guard.wake = self._step_guard
         self.executor = Executor(self.journal, self.guard, timekeeper, self._rules, self._put)
         self.guard.start(self.clock.monotonic())

@@ -43,8 +43,8 @@ def test_for_is_done_when_switched_on(rig: Rig) -> None:
     assert rig.answer(on(**{"for": 30}), "m-1")["status"] == "done"
     rig.clock.advance(30)
     rig.guard.step(rig.clock.monotonic())
-    assert [(e["event"], e["reason"], e["setBy"]) for e in rig.events] == [
-        ("actuator-safe", "for", "command m-1")
+    assert [(e["event"], e["reason"], e["commandId"]) for e in rig.events] == [
+        ("actuator-safe", "for", "m-1")
     ]
     assert len(rig.settle()) == 1
 
@@ -183,7 +183,7 @@ def test_the_guards_refusal_and_failure_are_told(rig: Rig) -> None:
 
 def test_a_guard_that_does_not_answer_is_a_failure(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """The request is withdrawn: it is not obeyed later."""
-    monkeypatch.setattr("agent.commands.executor._GUARD_TIMEOUT_S", 0.01)
+    monkeypatch.setattr("agent.commands.guard._ANSWER_S", 0.01)
     rig.guard.wake = lambda: None
     assert rig.answer(on(), "m-1")["status"] == "failed"
     rig.guard.step(rig.clock.monotonic())

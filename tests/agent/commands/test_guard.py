@@ -27,14 +27,14 @@ class Bench:
         self.events: list[Mapping[str, Any]] = []
         self.guard = Guard(
             {"beacon": Guarded(self.beacon), "heater": Guarded(self.heater, max_on_s=60)},
-            self.clock,
             lambda entry: self.events.append(entry.body),
         )
 
     def ask(
         self, value: object, for_s: float | None = None, name: str = "beacon", source: str = "local"
     ) -> Value:
-        future = self.guard.request(name, value, for_s, source)
+        command = source.partition("command ")[2] or None
+        future = self.guard.request(name, value, for_s, command)
         self.step()
         return future.result(0)
 
@@ -88,7 +88,7 @@ def test_for_brings_it_back_in_time(bench: Bench) -> None:
             "actuator": "beacon",
             "value": False,
             "reason": "for",
-            "setBy": "command c-1",
+            "commandId": "c-1",
         }
     ]
     assert bench.guard.status["beacon"].value is False
@@ -128,7 +128,7 @@ def test_cut_short_by_somebody(bench: Bench, source: str) -> None:
     """Switching off what was to end by itself is an event that names who did it."""
     bench.ask(True, 30, source="command c-1")
     bench.ask(False, source=source)
-    assert [(e["reason"], e["setBy"]) for e in bench.events] == [(source, "command c-1")]
+    assert [(e["reason"], e["commandId"]) for e in bench.events] == [(source, "c-1")]
     assert bench.step(30) == 3600
     assert len(bench.events) == 1
 
@@ -160,15 +160,15 @@ def test_stop_drives_everything_safe(bench: Bench) -> None:
     assert bench.beacon.driven == [True, False]
     assert [e["reason"] for e in bench.events] == ["stop"]
     with pytest.raises(Refusal, match="stopping"):
-        bench.guard.request("beacon", True, None, "local").result(0)
+        bench.guard.request("beacon", True, None).result(0)
     with pytest.raises(HardwareError, match="closed"):
         bench.beacon.drive(True)
 
 
 def test_stop_refuses_what_waits(bench: Bench) -> None:
     """A request that nobody looked at fails, unless it was withdrawn before."""
-    waiting = bench.guard.request("beacon", True, None, "local")
-    withdrawn = bench.guard.request("beacon", True, None, "local")
+    waiting = bench.guard.request("beacon", True, None)
+    withdrawn = bench.guard.request("beacon", True, None)
     withdrawn.cancel()
     bench.guard.stop(bench.clock.monotonic())
     with pytest.raises(Refusal, match="stopping"):
@@ -178,7 +178,7 @@ def test_stop_refuses_what_waits(bench: Bench) -> None:
 
 def test_a_cancelled_request_is_not_driven(bench: Bench) -> None:
     """Whoever gave up waiting is not obeyed later."""
-    future = bench.guard.request("beacon", True, None, "local")
+    future = bench.guard.request("beacon", True, None)
     assert future.cancel()
     bench.step()
     assert bench.beacon.driven == []
@@ -186,7 +186,7 @@ def test_a_cancelled_request_is_not_driven(bench: Bench) -> None:
 
 def test_requests_are_answered_in_order(bench: Bench) -> None:
     """All of them in one step, each of them driven."""
-    futures = [bench.guard.request("beacon", value, None, "local") for value in (True, False, True)]
+    futures = [bench.guard.request("beacon", value, None) for value in (True, False, True)]
     bench.step()
     assert [f.result(0) for f in futures] == [True, False, True]
     assert bench.beacon.driven == [True, False, True]
@@ -215,8 +215,8 @@ def test_what_is_not_allowed_is_refused(
 
 def test_without_actuators_every_name_is_unknown() -> None:
     """The refusal says that there are none."""
-    guard = Guard({}, FakeClock(), lambda entry: None)
-    future = guard.request("beacon", True, None, "local")
+    guard = Guard({}, lambda entry: None)
+    future = guard.request("beacon", True, None)
     guard.step(0.0)
     with pytest.raises(Refusal, match="there is none here"):
         future.result(0)
@@ -290,9 +290,7 @@ def test_is_safe_asks_the_actuator(bench: Bench) -> None:
     assert not bench.guard.is_safe("beacon", True)
     assert not bench.guard.is_safe("beacon", 0.0)
     assert not bench.guard.is_safe("other", False)
-    vent = Guard(
-        {"v": Guarded(Beacon(SimulatedActuator.Settings(safe=0.0)))}, FakeClock(), lambda entry: None
-    )
+    vent = Guard({"v": Guarded(Beacon(SimulatedActuator.Settings(safe=0.0)))}, lambda entry: None)
     assert vent.is_safe("v", 0)
     assert vent.simulated("v")
     assert not vent.simulated("w")

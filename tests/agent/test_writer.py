@@ -1,0 +1,278 @@
+"""The outbox writer, stepped by hand with a fake clock and a real store."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.outbox import Outbox
+from agent.reading import Entry, Row, build_message
+from agent.storage import Storage
+from agent.timekeeping import Timekeeper
+from agent.writer import OutboxWriter
+from tests.clock import FakeClock
+
+
+class Bench:
+    """A writer with all that it needs."""
+
+    def __init__(
+        self,
+        path: Path,
+        run: str = "9f3c01ab",
+        boot_id: str = "boot-1",
+        max_bytes: int = 8 << 20,
+        synchronised: bool = True,
+    ) -> None:
+        self.clock = FakeClock()
+        self.synchronised = synchronised
+        self.timekeeper = Timekeeper(self.clock, boot_id, lambda: self.synchronised)
+        self.storage = Storage(
+            path, lambda p: Outbox(p, run=run, boot_id=boot_id, max_bytes=max_bytes), run, boot_id
+        )
+        self.writer = OutboxWriter(self.storage, self.timekeeper)
+        self.writer.open(self.clock.monotonic())
+
+    def step(self) -> float:
+        return self.writer.step(self.clock.monotonic())
+
+    def close(self) -> None:
+        self.writer.close(self.clock.monotonic())
+
+    def settle(self) -> None:
+        """Confirm the announcement of the new store."""
+        self.step()
+        self.writer.confirm(self.writer.take(100))
+        self.step()
+
+    def put(self, *numbers: int, urgent: bool = False, when: Callable[[], None] | None = None) -> None:
+        for n in numbers:
+            self.writer.put(Entry("reading", self.clock.monotonic(), {"n": n}, urgent=urgent), when)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "outbox.db"
+
+
+@pytest.fixture
+def bench(path: Path) -> Bench:
+    bench = Bench(path)
+    bench.settle()
+    return bench
+
+
+def taken(bench: Bench, limit: int) -> list[int]:
+    return [row.entry.body["n"] for row in bench.writer.take(limit)]
+
+
+def test_entries_are_offered_as_soon_as_they_are_stored(bench: Bench) -> None:
+    """Nobody reads the disk for a row that has just been written, and the uplink is woken."""
+    woken: list[int] = []
+    bench.writer.wake_uplink = lambda: woken.append(1)
+    bench.put(1, 2)
+    assert taken(bench, 5) == []
+    bench.step()
+    assert woken
+    assert taken(bench, 5) == [1, 2]
+    assert taken(bench, 5) == []
+    bench.close()
+
+
+def test_a_backlog_larger_than_the_window_leaves_in_order(path: Path) -> None:
+    """Urgent rows first, then by sequence, over a restart and with new rows arriving meanwhile."""
+    bench = Bench(path)
+    bench.settle()
+    bench.put(*range(1000))
+    bench.put(5000, 5001, urgent=True)
+    bench.step()
+    bench.close()
+    bench = Bench(path, run="00000002")
+    bench.put(1000)
+    bench.put(6000, urgent=True)
+    bench.step()
+    got: list[int] = []
+    while rows := bench.writer.take(20):
+        got += [row.entry.body["n"] for row in rows]
+        bench.writer.confirm(rows)
+        bench.step()
+    assert got == [5000, 5001, 6000, *range(1001)]
+    assert bench.writer.idle
+    bench.close()
+
+
+def test_what_is_given_back_is_next_in_line_in_its_order(bench: Bench) -> None:
+    """Whatever order it comes back in, and though the window is full again."""
+    bench.put(*range(1000))
+    bench.step()
+    rows = bench.writer.take(30)
+    bench.step()
+    bench.writer.give_back(rows[:0:-1])
+    assert taken(bench, 40) == list(range(1, 41))
+    bench.writer.give_back(rows[:1])
+    assert taken(bench, 2) == [0, 41]
+    bench.close()
+
+
+def test_confirmations_ride_with_the_next_append_or_are_flushed_by_the_window(bench: Bench) -> None:
+    """A few wait for a commit that happens anyway; twenty make one of their own; close writes all."""
+    bench.put(*range(60))
+    bench.step()
+    rows = bench.writer.take(60)
+    bench.writer.confirm(rows[:5])
+    bench.step()
+    assert bench.storage.unwritten_confirmations == 5
+    bench.put(60)
+    bench.step()
+    assert bench.storage.unwritten_confirmations == 0
+    bench.writer.confirm(rows[5:25])
+    bench.step()
+    assert bench.storage.unwritten_confirmations == 0
+    bench.writer.confirm(rows[25:30])
+    bench.close()
+    again = Bench(bench.storage._path, run="00000002")
+    assert taken(again, 100) == list(range(30, 61))
+    again.close()
+
+
+def test_when_durable_is_called_on_disk_only(tmp_path: Path) -> None:
+    """An entry that stands in memory is not yet what a journal may rely on."""
+    said: list[int] = []
+    bench = Bench(tmp_path / "missing" / "outbox.db")
+    bench.put(1, when=lambda: said.append(1))
+    bench.step()
+    assert bench.writer.status.degraded
+    assert said == []
+    (tmp_path / "missing").mkdir()
+    bench.clock.advance(31.0)
+    bench.put(2, when=lambda: said.append(2))
+    bench.step()
+    assert bench.writer.status.degraded is None
+    assert said == [2]
+    assert bench.writer.status.in_memory == 0
+    got = []
+    while rows := bench.writer.take(3):
+        got += [row.entry.body.get("n") for row in rows if row.entry.kind == "reading"]
+        bench.writer.confirm(rows)
+        bench.step()
+    assert got == [1, 2]
+    assert bench.writer.idle
+    bench.close()
+
+
+def test_idle_is_when_all_that_was_put_is_confirmed(bench: Bench) -> None:
+    """Not while anything is to be stored, waits, is in flight, or is confirmed but not yet noted."""
+    assert bench.writer.idle
+    bench.put(1)
+    assert not bench.writer.idle
+    bench.step()
+    assert not bench.writer.idle
+    rows = bench.writer.take(1)
+    bench.step()
+    assert not bench.writer.idle
+    bench.writer.confirm(rows)
+    assert not bench.writer.idle
+    bench.step()
+    assert bench.writer.idle
+    assert bench.writer.status.stored == bench.writer.status.confirmed == 2
+    bench.close()
+
+
+def test_a_full_store_drops_what_is_ready_but_not_what_is_in_flight(path: Path) -> None:
+    """Rows that were merely lined up go first, and are then offered no more."""
+    bench = Bench(path, max_bytes=1 << 20)
+    bench.settle()
+    in_flight: list[int] = []
+    for n in range(400):
+        bench.writer.put(Entry("reading", 0.0, {"n": n, "pad": "x" * 2000}))
+        bench.step()
+        if n == 9:
+            rows = bench.writer.take(5)
+            in_flight = [row.entry.body["n"] for row in rows]
+    assert bench.writer.status.dropped > 100
+    bench.writer.give_back(rows)
+    got: list[int] = []
+    lost: set[int] = set()
+    while rows := bench.writer.take(20):
+        for row in rows:
+            if row.entry.kind == "reading":
+                got.append(row.entry.body["n"])
+            else:
+                lost |= {s for a, b, _ in row.entry.body["ranges"] for s in range(a, b + 1)}
+        bench.writer.confirm(rows)
+        bench.step()
+        if not bench.writer.take(0) and bench.writer.idle:
+            bench.writer._offer(bench.storage.flush(lambda _: True, bench.clock.monotonic()))
+    assert in_flight == [0, 1, 2, 3, 4]
+    assert got[:5] == in_flight
+    assert sorted(lost | {n + 2 for n in got}) == list(range(2, 402))
+    assert not bench.writer._ready
+    assert not bench.writer._taken
+    bench.close()
+
+
+def test_a_row_is_sent_with_the_time_as_it_was_corrected_since(path: Path) -> None:
+    """Stored before the clock was synchronised, if in an earlier boot, it goes with the right time."""
+    first = Bench(path, synchronised=False)
+    first.clock.set_wall(1000.0)
+    first.put(1)
+    first.step()
+    made_s = first.clock.monotonic()
+    first.clock.advance(10.0)
+    first.clock.set_wall(1_790_000_010.0)
+    first.synchronised = True
+    first.step()
+    first.close()
+    second = Bench(path, run="00000002", boot_id="boot-2", synchronised=False)
+    row = next(r for r in second.writer.take(10) if r.entry.kind == "reading")
+    clock = second.writer.boot_clock(row.boot_id)
+    assert clock.synchronised
+    assert clock.offset_s + made_s == pytest.approx(1_790_000_000.0)
+    message = build_message(row, "mast-1", clock, {})
+    assert b'"time":"2026-09-21T14:13:20.000Z","timeQuality":"synchronised"' in message.body
+    assert not second.writer.boot_clock("boot-2").synchronised
+    assert not second.writer.boot_clock("boot-0").synchronised
+    second.close()
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32), backlog=st.integers(0, 900))
+def test_any_mix_of_confirming_and_giving_back_drains_everything_once(seed: int, backlog: int) -> None:
+    """Nothing in flight is offered again, nothing is left over, and the books are empty at the end."""
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Path(folder) / "outbox.db")
+        bench.put(*range(backlog))
+        bench.step()
+        rng = random.Random(seed)
+        in_flight: dict[str, Row] = {}
+        confirmed: list[int] = []
+        n = backlog
+        for _ in range(2000):
+            rows = bench.writer.take(20 - len(in_flight))
+            assert not in_flight.keys() & {row.object_id for row in rows}
+            in_flight |= {row.object_id: row for row in rows}
+            names = rng.sample(sorted(in_flight), rng.randint(0, len(in_flight)))
+            chosen = [in_flight.pop(name) for name in names]
+            if rng.random() < 0.2:
+                bench.writer.give_back(chosen)
+            else:
+                confirmed += [row.entry.body["n"] for row in chosen if row.entry.kind == "reading"]
+                bench.writer.confirm(chosen)
+            if n < backlog + 50:
+                bench.put(n, urgent=rng.random() < 0.2)
+                n += 1
+            if rng.random() < 0.7:
+                bench.step()
+            if n == backlog + 50 and bench.writer.idle:
+                break
+        assert sorted(confirmed) == list(range(n))
+        assert not bench.writer._ready
+        assert not bench.writer._taken
+        assert bench.writer.status.confirmed == bench.writer.status.stored == n + 1
+        bench.close()
