@@ -67,6 +67,11 @@ class TelemetryConfig:
     """What is sent, how often, and how long the hub may take."""
 
     report_interval_s: float = setting(60.0, doc="seconds between two readings", minimum=1, maximum=86400)
+    batching: str = setting(
+        "object",
+        doc="one reading a message, arrays for a backlog (auto), or always arrays",
+        choices=("object", "auto", "array"),
+    )
     send_timeout_s: float = setting(
         30.0, doc="seconds until an unconfirmed message means a dead link", minimum=1, maximum=600
     )

@@ -24,7 +24,9 @@ from hw.clock import Clock, SystemClock
 from hw.errors import DeviceMisconfigured, HardwareError
 
 from . import __version__, service, status
+from .batching import METERING_UNIT_BYTES, Batcher
 from .cloud import HubClient
+from .cloud.azure import AzureHubClient, AzureLoop, HubOptions
 from .cloud.credentials import Credential, CredentialError, find
 from .commands.executor import CommandRules, Executor
 from .commands.guard import Guard, Guarded, Refusal
@@ -43,6 +45,7 @@ from .writer import OutboxWriter
 
 log = logging.getLogger(__name__)
 
+SIMULATED = ("simulated", "replay")
 _DRAIN_S = 2.0  # at a stop: what is in flight may still be confirmed
 _CLOSE_S = 0.5
 _THREAD_STOP_S = 1.0
@@ -65,19 +68,30 @@ class Daemon:
         self._clock = clock or SystemClock()
         self._started = self._clock.monotonic()
         self._config = config
+        self._simulated = any(sensor.driver in SIMULATED for sensor in config.sensors)
         self._stopping = threading.Event()
         self._died: str | None = None
         self.run_id = secrets.token_hex(4)
+        self._timekeeper = Timekeeper(self._clock, read_boot_id())
+        self._credential, self._no_credential = _credential(config)
+        options = HubOptions(_ca_pem(ca_file or config.device.ca_file), _product_info(config))
         self.lock = StateLock(config.state_directory)
         try:
-            self._build(config, ca_file or config.device.ca_file, on_confirmed)
+            actuators = open_actuators(config.actuators, self._clock)
         except BaseException:
             self.lock.release()
             raise
+        self._build(config, actuators, options, on_confirmed)
 
-    def _build(self, config: Config, ca_file: str | None, on_confirmed: Callable[[Row, int], None]) -> None:
+    def _build(
+        self,
+        config: Config,
+        actuators: Mapping[str, Guarded],
+        options: HubOptions,
+        on_confirmed: Callable[[Row, int], None],
+    ) -> None:
+        """Wire it all. Nothing here fails, so nothing is left open."""
         state = config.state_directory
-        self._timekeeper = Timekeeper(self._clock, read_boot_id())
         boot_id, run = self._timekeeper.boot_id, self.run_id
         storage = Storage(
             state / "outbox.db",
@@ -87,9 +101,11 @@ class Daemon:
                 boot_id=boot_id,
                 max_bytes=config.outbox.max_bytes,
                 min_free_bytes=config.outbox.min_free_bytes,
+                simulated=self._simulated,
             ),
             run,
             boot_id,
+            simulated=self._simulated,
         )
         max_age_days = config.outbox.max_age_days
         self.writer = OutboxWriter(
@@ -98,7 +114,7 @@ class Daemon:
             keep_sent_s=config.outbox.keep_sent_days * 86400,
             max_age_s=None if max_age_days is None else max_age_days * 86400,
         )
-        self.guard = Guard(open_actuators(config.actuators, self._clock), self.writer.put)
+        self.guard = Guard(actuators, self.writer.put)
         self.executor = Executor(
             self._open_journal(state / "commands.db"),
             self.guard,
@@ -118,9 +134,11 @@ class Daemon:
             )
             for sensor in config.sensors
         ]
-        self._credential, self._no_credential = _credential(config)
-        self._azure: Any = None
-        self.uplink = self._build_uplink(config, ca_file, on_confirmed) if self._credential else None
+        self._azure: AzureLoop | None = None
+        self.uplink: Uplink | None = None
+        if self._credential is not None:
+            self._azure = AzureLoop()
+            self.uplink = self._build_uplink(config, self._azure, self._credential, options, on_confirmed)
         self._control = ControlServer(state, self._handlers())
         workers: list[Worker] = [self.guard, self.writer, self.executor, *self.samplers]
         if self.uplink is not None:
@@ -132,25 +150,25 @@ class Daemon:
             self.uplink.wake = self.writer.wake_uplink = self._thread_of(self.uplink).wake
 
     def _build_uplink(
-        self, config: Config, ca_file: str | None, on_confirmed: Callable[[Row, int], None]
+        self,
+        config: Config,
+        azure: AzureLoop,
+        credential: Credential,
+        options: HubOptions,
+        on_confirmed: Callable[[Row, int], None],
     ) -> Uplink:
-        from .cloud.azure import AzureHubClient, AzureLoop, HubOptions
-
-        assert self._credential is not None  # noqa: S101  (the caller's condition)
-        credential = self._credential
-        options = HubOptions(
-            _ca_pem(ca_file), config.device.model_id or config.device.product_info or _product_info()
-        )
-        self._azure = AzureLoop()
-
         def new_client() -> HubClient:
-            return AzureHubClient(self._azure, credential, options, self._clock, self.executor.receive)
+            return AzureHubClient(azure, credential, options, self._clock, self.executor.receive)
 
         return Uplink(
             self.writer,
             new_client,
-            device_id=credential.device_id,
-            properties=config.telemetry.properties,
+            batcher=Batcher(
+                config.telemetry.batching,  # type: ignore[arg-type]  # one of its choices, as configured
+                METERING_UNIT_BYTES[config.device.hub_tier],
+                credential.device_id,
+                config.telemetry.properties,
+            ),
             clock=self._clock,
             send_timeout_s=config.telemetry.send_timeout_s,
             rng=random.Random(),  # noqa: S311  (jitter, no secret)
@@ -294,16 +312,8 @@ class Daemon:
         self._stopping.set()
 
     def _announce(self, event: str, **details: Any) -> None:
-        simulated = any(s.driver in ("simulated", "replay") for s in self._config.sensors)
-        self.writer.put(
-            Entry(
-                "event",
-                self._clock.monotonic(),
-                {"event": event, **details},
-                simulated=simulated,
-                urgent=True,
-            )
-        )
+        body = {"event": event, **details}
+        self.writer.put(Entry("event", self._clock.monotonic(), body, simulated=self._simulated, urgent=True))
 
     def _say_what_is_simulated(self) -> None:
         for sensor, sampler in zip(self._config.sensors, self.samplers, strict=True):
@@ -403,5 +413,6 @@ def _ca_pem(ca_file: str | None) -> str | None:
     return text
 
 
-def _product_info() -> str:
-    return f"masthead/{__version__}"
+def _product_info(config: Config) -> str:
+    """One field on the wire for both: a Plug and Play model takes the place of the product."""
+    return config.device.model_id or config.device.product_info or f"masthead/{__version__}"

@@ -66,6 +66,8 @@ class Message:
     message_id: str
     correlation_id: str | None = None
     properties: Mapping[str, str] = field(default_factory=dict)
+    content_type: str = "application/json"
+    content_encoding: str = "utf-8"
 
 
 def build_message(row: Row, device_id: str, boot_clock: BootClock, properties: Mapping[str, str]) -> Message:

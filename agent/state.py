@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 from types import TracebackType
@@ -22,14 +23,16 @@ class StateLock:
         self._fd = -1
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._fd = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._fd = _open(directory)
         except OSError as error:
             raise StateError(
                 f"{directory}: the state directory cannot be used: {error.strerror}; "
                 "set device.state_directory to one that this user may write"
             ) from error
+        holder = ""
         if not _lock(self._fd):
-            holder = os.pread(self._fd, 32, 0).decode(errors="replace").strip()
+            with contextlib.suppress(OSError):
+                holder = os.pread(self._fd, 32, 0).decode(errors="replace").strip()
             self.release()
             named = f" (process {holder})" if holder else ""
             raise StateError(f"{directory} is in use by another masthead{named}")
@@ -50,6 +53,16 @@ class StateLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+
+def _open(directory: Path) -> int:
+    """The lock file, or on a card that has become read-only the directory itself: both can be locked."""
+    try:
+        return os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        return os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _lock(fd: int) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -19,8 +19,9 @@ from typing import Literal, Protocol
 from hw.clock import Clock
 
 from .backoff import Backoff
+from .batching import Batcher
 from .cloud import HubClient, HubError
-from .reading import Row, build_message
+from .reading import Row
 from .timekeeping import BootClock
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class LinkStatus:
 
 @dataclass(slots=True)
 class _Sending:
-    row: Row
+    rows: list[Row]
     future: Future[None]
     deadline: float
 
@@ -76,8 +77,7 @@ class Uplink:
         rows: RowSource,
         new_client: Callable[[], HubClient],
         *,
-        device_id: str,
-        properties: Mapping[str, str],
+        batcher: Batcher,
         clock: Clock,
         send_timeout_s: float,
         rng: random.Random,
@@ -90,8 +90,7 @@ class Uplink:
         """
         self._rows = rows
         self._new_client = new_client
-        self._device_id = device_id
-        self._properties = dict(properties)
+        self._batcher = batcher
         self._clock = clock
         self._send_timeout_s = send_timeout_s
         self._rng = rng
@@ -193,26 +192,28 @@ class Uplink:
 
     def _fill(self, now: float) -> None:
         assert self._client is not None  # noqa: S101  (for the type checker)
-        for row in self._rows.take(WINDOW - len(self._sending)):
-            message = build_message(
-                row, self._device_id, self._rows.boot_clock(row.boot_id), self._properties
-            )
+        while len(self._sending) < WINDOW and (offered := self._rows.take(self._batcher.most_rows)):
+            message, inside, left_over = self._batcher.build(offered, self._rows.boot_clock)
+            if left_over:
+                self._rows.give_back(left_over)
             future = self._client.send(message)
-            self._sending.append(_Sending(row, future, now + self._send_timeout_s))
+            self._sending.append(_Sending(inside, future, now + self._send_timeout_s))
             future.add_done_callback(lambda _: self.wake())
 
     def _collect(self, now: float) -> str | None:
         """Confirm what the hub has; what is wrong with the link, if anything is."""
         problem: str | None = None
-        waiting, confirmed, failed = [], [], []
+        waiting: list[_Sending] = []
+        confirmed: list[Row] = []
+        failed: list[Row] = []
         for sending in self._sending:
             if sending.future.done():
                 error = _error(sending.future)
                 if error is not None:
-                    failed.append(sending.row)
+                    failed += sending.rows
                     problem = error
                 else:
-                    confirmed.append(sending.row)
+                    confirmed += sending.rows
             else:
                 waiting.append(sending)
                 if now >= sending.deadline:
@@ -249,7 +250,7 @@ class Uplink:
 
     def _drop_client(self, now: float) -> None:
         if self._sending:
-            self._rows.give_back([sending.row for sending in self._sending])
+            self._rows.give_back([row for sending in self._sending for row in sending.rows])
             self._sending = []
         if self._client is not None:
             self._closing.append((self._client.close(), now + _CLOSE_TIMEOUT_S))

@@ -166,7 +166,7 @@ def _drive(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, interrupt)
+    before = signal.signal(signal.SIGTERM, interrupt)
     clock = SystemClock()
     with StateLock(config.state_directory):
         wanted = [actuator for actuator in config.actuators if actuator.name == name]
@@ -185,6 +185,7 @@ def _drive(
                     time.sleep(max(0.0, min(due - clock.monotonic(), 1.0)))
         finally:
             guard.stop(clock.monotonic())
+            signal.signal(signal.SIGTERM, before)
 
 
 def _value(text: str) -> bool | float:

@@ -158,10 +158,7 @@ class AzureHubClient:
         if client is None:
             raise HubUnavailable("the connection is closed")
         outgoing: Any = SdkMessage(  # type: ignore[no-untyped-call]
-            message.body,
-            message_id=message.message_id,
-            content_encoding="utf-8",
-            content_type="application/json",
+            message.body, message.message_id, message.content_encoding, message.content_type
         )
         outgoing.correlation_id = message.correlation_id
         outgoing.custom_properties = dict(message.properties)

@@ -44,7 +44,8 @@ class Guarded:
 class ActuatorStatus:
     """``value`` is None if the actuator could not be driven: ``fault`` says why, and it is tried again.
 
-    ``why``: who or what made it so; ``command_id``: by which command, or None. ``away_since_boot_s``: when it left its safe state, or None.
+    ``why``: who or what made it so; ``command_id``: by which command, or None.
+    ``away_since_boot_s``: when it left its safe state, or None.
     ``until_boot_s``: when it goes back, because of ``limit`` ("for" or "max-on-time"), or None.
     """
 

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
 import random
 
 import pytest
 
+from agent.batching import Batcher, Batching
 from agent.cloud import HubRefused, HubUnavailable
 from agent.reading import Row
 from agent.uplink import WINDOW, Uplink
@@ -14,7 +16,9 @@ from tests.fakes import FakeHub, FakeRows
 class Rig:
     """An uplink stepped by hand. ``run`` steps it as its thread would, for so many seconds."""
 
-    def __init__(self, rows: int = 0, seed: int = 1, token_life_s: float = 3600.0) -> None:
+    def __init__(
+        self, rows: int = 0, seed: int = 1, token_life_s: float = 3600.0, batching: Batching = "object"
+    ) -> None:
         self.clock = FakeClock()
         self.hub = FakeHub()
         self.rows = FakeRows(rows)
@@ -22,8 +26,7 @@ class Rig:
         self.uplink = Uplink(
             self.rows,
             self.hub.client,
-            device_id="mast-1",
-            properties={"site": "ridge"},
+            batcher=Batcher(batching, 4096, "mast-1", {"site": "ridge"}),
             clock=self.clock,
             send_timeout_s=30.0,
             rng=random.Random(seed),
@@ -214,3 +217,17 @@ def test_a_step_never_waits() -> None:
         assert due >= rig.clock.monotonic()
         rig.clock.advance(max(1.0, due - rig.clock.monotonic()))
     assert len(rig.hub.clients) > 1
+
+
+def test_a_backlog_goes_in_arrays() -> None:
+    """With arrays every row of a backlog is sent and confirmed once, many to a message."""
+    rig = Rig(rows=300, batching="auto")
+    rig.run(1.0)
+    assert [row.sequence for row in rig.rows.confirmed] == list(range(1, 301))
+    sent = [json.loads(message.body) for message in rig.hub.stored]
+    objects = [o for body in sent for o in (body if isinstance(body, list) else [body])]
+    assert [o["sequence"] for o in objects] == list(range(1, 301))
+    assert len(rig.hub.stored) < 300 / 6
+    rig.rows.add(1)
+    rig.run(2.0)
+    assert isinstance(json.loads(rig.hub.stored[-1].body), dict), "caught up: one object again"

@@ -163,11 +163,19 @@ class Hub:
     def connection_string(self) -> str:
         return str(self.ready["devices"][self._device])
 
-    def object_ids(self) -> list[str]:
-        """``<run>-<sequence>`` of every message stored, in order, as read from the hub's own store."""
+    def bodies(self) -> list[dict[str, Any]]:
+        """Every object that arrived, in order, as read from the hub's own store."""
         with contextlib.closing(sqlite3.connect(self.data / "hub.db", timeout=30)) as db:
-            bodies = [json.loads(body) for (body,) in db.execute("SELECT body FROM event ORDER BY sequence")]
-        return [f"{body['run']}-{body['sequence']}" for body in bodies]
+            messages = [
+                json.loads(body) for (body,) in db.execute("SELECT body FROM event ORDER BY sequence")
+            ]
+        return [
+            item for message in messages for item in (message if isinstance(message, list) else [message])
+        ]
+
+    def object_ids(self) -> list[str]:
+        """``<run>-<sequence>`` of every object that arrived, in order."""
+        return [f"{body['run']}-{body['sequence']}" for body in self.bodies()]
 
     def kill(self) -> None:
         assert self.process is not None

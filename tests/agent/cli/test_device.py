@@ -12,9 +12,7 @@ from agent.daemon import Daemon
 from .conftest import Masthead
 
 
-@pytest.mark.parametrize(
-    "command", [["status"], ["outbox"], ["actuate", "beacon", "on"], ["status", "--watch"]]
-)
+@pytest.mark.parametrize("command", [["status"], ["outbox"], ["status", "--watch"]])
 def test_without_an_agent_one_line_says_so(masthead: Masthead, config: Path, command: list[str]) -> None:
     """Exit 1, with what to do."""
     result = masthead(*command, "--config", config)
@@ -146,3 +144,26 @@ def test_actuate_errors(
     assert (result.code, result.out) == (code, "")
     assert said in result.err
     assert daemon.guard.status["beacon"].value is False
+
+
+def test_actuate_without_an_agent_stays_until_the_actuator_is_safe(masthead: Masthead, config: Path) -> None:
+    """It drives, waits for the end of the time, and leaves the actuator and the state directory free."""
+    for _ in range(2):
+        result = masthead("actuate", "beacon", "on", "--for", "0.05", "--config", config)
+        assert (result.code, result.out, result.err) == (0, "beacon is on\n", "")
+    refused = masthead("actuate", "becon", "on", "--config", config)
+    assert refused.code == 1
+    assert "did you mean 'beacon'?" in refused.err
+
+
+def test_actuate_without_an_agent_ends_with_ctrl_c(
+    masthead: Masthead, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a time it stays until it is interrupted, which is no failure."""
+
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("agent.cli.device.time.sleep", interrupt)
+    result = masthead("actuate", "beacon", "on", "--config", config)
+    assert (result.code, result.out, result.err) == (0, "beacon is on\n", "")
