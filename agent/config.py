@@ -6,6 +6,8 @@ Driver settings are checked by the driver's own dataclass (hw/settings.py), so a
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import re
 import tomllib
@@ -265,6 +267,33 @@ def loads(text: str, path: Path | None = None) -> Config:
     if errors:
         raise ConfigError("\n".join(f"{where}: {error}" for error in errors))
     return Config(path, sensors=tuple(sensors), actuators=tuple(actuators), **parts)
+
+
+def resolved(config: Config) -> str:
+    """``config`` as TOML with every default and every resolved value in it; what has no value is left out."""
+    device = dataclasses.replace(config.device, state_directory=str(config.state_directory))
+    lines: list[str] = []
+    for name in SECTIONS:
+        lines += ["", f"[{name}]", *_assignments(device if name == "device" else getattr(config, name))]
+    for sensor in config.sensors:
+        lines += ["", "[[sensor]]", *_assignments(sensor), *_assignments(sensor.settings)]
+    for actuator in config.actuators:
+        lines += ["", f"[actuators.{json.dumps(actuator.name)}]"]
+        lines += [*_assignments(actuator), *_assignments(actuator.settings)]
+    return "\n".join(lines[1:])
+
+
+def _assignments(settings: Any) -> Iterator[str]:
+    """One line a setting; names and choices that are not keys of the file are left out."""
+    for field_ in dataclasses.fields(settings):
+        value = getattr(settings, field_.name)
+        if value is None or field_.name in ("settings", "auto", "name"):
+            continue
+        if isinstance(value, Mapping):
+            inside = ", ".join(f"{json.dumps(k)} = {json.dumps(v)}" for k, v in value.items())
+            yield f"{field_.name} = {{{inside}}}"
+        else:
+            yield f"{field_.name} = {json.dumps(value, ensure_ascii=False)}"
 
 
 def _sensors(tables: Any, errors: list[SettingError]) -> Iterator[SensorConfig]:

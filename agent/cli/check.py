@@ -8,14 +8,14 @@ import shutil
 import socket
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 from agent.cloud.credentials import Credential, CredentialError, find
-from agent.config import Config, ConfigError, SensorConfig, load
+from agent.config import Config, ConfigError, SensorConfig, load, resolved
 from agent.config import find as find_config
 from agent.control import ControlClient, ControlError, NoDaemon
 from agent.state import StateError, StateLock
@@ -58,6 +58,9 @@ def check_command(ctx: click.Context, config_path: Path | None, as_json: bool) -
         else:
             mark = {True: click.style("ok  ", fg="green"), False: click.style("FAIL", fg="red"), None: "note"}
             click.echo(f"{mark[finding.good]}  {finding.what:<{_NAME_WIDTH}}  {finding.text}")
+    if not as_json:
+        with suppress(ConfigError):
+            click.echo(f"\n# The configuration as resolved:\n{resolved(load(find_config(config_path)))}")
     ctx.exit(1 if failed else 0)
 
 

@@ -11,7 +11,17 @@ from typing import Any
 import pytest
 
 from agent import config as config_module
-from agent.config import ACTUATOR_HEAD, SECTIONS, SENSOR_HEAD, Config, ConfigError, find, load, loads
+from agent.config import (
+    ACTUATOR_HEAD,
+    SECTIONS,
+    SENSOR_HEAD,
+    Config,
+    ConfigError,
+    find,
+    load,
+    loads,
+    resolved,
+)
 from hw import board, registry
 from hw.simulated.wind import SimulatedAnemometer
 
@@ -316,3 +326,23 @@ def test_the_agents_own_properties_are_all_reserved() -> None:
     entry = Entry("reading", 0.0, {}, simulated=True, calibration="c")
     message = build_message(Row(1, "r", "b", entry), "d", BootClock(0.0, True), {})
     assert set(message.properties) == config_module.OWN_PROPERTIES
+
+
+def test_the_resolved_form_is_a_configuration_that_means_the_same(tmp_path: Path) -> None:
+    """Every default is written out, "auto" is resolved, and loading it again changes nothing."""
+    text = (
+        f'[device]\nstate_directory = "{tmp_path}"\n[telemetry.properties]\n"site name" = "north \\"ridge\\""\n'
+        '[[sensor]]\nid = "top"\nseed = 7\n[[sensor]]\nid = "low"\ndriver = "simulated"\nheight_m = 3.5\n'
+        '[actuators."a.b"]\ndriver = "simulated"\nsafe = 0.5\nmax_on_s = 9\n'
+    )
+    first = loads(text)
+    again = loads(resolved(first))
+    assert resolved(again) == resolved(first)
+    assert (again.telemetry, again.outbox, again.actuators) == (
+        first.telemetry,
+        first.outbox,
+        first.actuators,
+    )
+    assert [(s.id, s.driver, s.settings) for s in again.sensors] == [
+        (s.id, s.driver, s.settings) for s in first.sensors
+    ]

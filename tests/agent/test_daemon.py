@@ -1,0 +1,271 @@
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+
+from agent import service
+from agent.config import Config, ConfigError, loads
+from agent.daemon import Daemon
+from agent.outbox_file import StoreUnreadable
+from agent.state import StateError, StateLock
+from hw import board, registry
+from hw.actuator import Value
+from hw.anemometer import WindSample
+from hw.clock import Clock
+from hw.errors import DeviceMisconfigured, DeviceUnavailable
+
+CONFIG = """
+[device]
+state_directory = "{state}"
+{device}
+
+[telemetry]
+report_interval_s = 1
+
+[[sensor]]
+id = "top"
+driver = "{driver}"
+
+[actuators.beacon]
+driver = "simulated"
+{actuators}
+"""
+
+
+class Instrument:
+    """An anemometer for the registry, whose behaviour a test sets on the class."""
+
+    Settings = registry.load(registry.ANEMOMETERS, "simulated").Settings
+    simulated = False
+    calibration: str | None = None
+    has_direction = False
+    opening: Exception | None = None
+    reading: BaseException | None = None
+    stuck: threading.Event | None = None
+
+    @classmethod
+    def open(cls, settings: object, clock: Clock) -> Instrument:
+        if cls.opening is not None:
+            raise cls.opening
+        return cls()
+
+    def read(self, now: float) -> WindSample:
+        if self.stuck is not None:
+            self.stuck.wait(20)
+        if self.reading is not None:
+            raise self.reading
+        return WindSample(now, 5.0)
+
+    def close(self) -> None:
+        pass
+
+
+class Motor:
+    """An actuator for the registry; keeps what it was driven to."""
+
+    Settings = registry.load(registry.ACTUATORS, "simulated").Settings
+    simulated = False
+    safe: Value = False
+    opening: Exception | None = None
+    opened: list[Motor]
+
+    @classmethod
+    def open(cls, settings: object, clock: Clock) -> Motor:
+        if cls.opening is not None:
+            raise cls.opening
+        motor = cls()
+        motor.driven: list[Value] = []
+        motor.closed = False
+        cls.opened.append(motor)
+        return motor
+
+    def check(self, value: object) -> Value:
+        if not isinstance(value, bool):
+            raise ValueError("expected true or false")
+        return value
+
+    def drive(self, value: Value) -> None:
+        self.driven.append(value)
+
+    def close(self) -> None:
+        self.drive(self.safe)
+        self.closed = True
+
+
+@pytest.fixture(autouse=True)
+def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A desktop without credentials, with the drivers above."""
+    for name in ("IOTHUB_DEVICE_CONNECTION_STRING", "CREDENTIALS_DIRECTORY", "RUNTIME_DIRECTORY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(board, "DEVICE_TREE", tmp_path / "none")
+    monkeypatch.setitem(registry.ANEMOMETERS, "instrument", f"{__name__}:Instrument")
+    monkeypatch.setitem(registry.ACTUATORS, "motor", f"{__name__}:Motor")
+    monkeypatch.setattr(Motor, "opened", [], raising=False)
+
+
+def config(tmp_path: Path, driver: str = "simulated", device: str = "", actuators: str = "") -> Config:
+    text = CONFIG.format(state=tmp_path / "state", driver=driver, device=device, actuators=actuators)
+    return loads(text, tmp_path / "masthead.toml")
+
+
+def free(tmp_path: Path) -> bool:
+    """Whether nobody holds the state directory."""
+    StateLock(tmp_path / "state").release()
+    return True
+
+
+def until_running(daemon: Daemon) -> tuple[threading.Thread, list[int]]:
+    """``run`` on a thread of its own, as if it were the main one; its exit code comes in the list."""
+    codes: list[int] = []
+    thread = threading.Thread(target=lambda: codes.append(daemon.run()))
+    thread.start()
+    return thread, codes
+
+
+def test_a_ca_file_that_is_none_is_said_before_anything_starts(tmp_path: Path) -> None:
+    """Missing, or no certificate: a configuration error that names the key."""
+    (tmp_path / "ca.pem").write_text("nothing")
+    with pytest.raises(ConfigError, match=r"device\.ca_file: .* is no PEM file"):
+        Daemon(config(tmp_path, device=f'ca_file = "{tmp_path / "ca.pem"}"'))
+    with pytest.raises(ConfigError, match=r"device\.ca_file: .* cannot be read"):
+        Daemon(config(tmp_path), ca_file=str(tmp_path / "missing.pem"))
+    assert free(tmp_path)
+
+
+def test_an_actuator_that_cannot_be_opened_closes_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All or none: what was opened is safe and let go of, and the state directory is free."""
+    both = '[actuators.first]\ndriver = "motor"\n[actuators.second]\ndriver = "faulty"\n'
+    monkeypatch.setitem(registry.ACTUATORS, "faulty", f"{__name__}:Faulty")
+    with pytest.raises(ConfigError, match=r"actuators\.second: pin 99 does not exist"):
+        Daemon(config(tmp_path, actuators=both))
+    assert [motor.closed for motor in Motor.opened] == [True]
+    assert free(tmp_path)
+
+
+class Faulty(Motor):
+    """An actuator that cannot be opened."""
+
+    opening = DeviceMisconfigured("pin 99 does not exist")
+
+
+def test_a_misconfigured_sensor_ends_the_start_with_actuators_safe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a person must mend is an error at the start, after the actuators were made safe."""
+    monkeypatch.setattr(Instrument, "opening", DeviceMisconfigured("pin 17 is used twice"))
+    daemon = Daemon(config(tmp_path, "instrument", actuators='[actuators.motor]\ndriver = "motor"\n'))
+    with pytest.raises(ConfigError, match="sensor 'top': pin 17 is used twice"):
+        daemon.run()
+    assert Motor.opened[0].closed
+    assert set(Motor.opened[0].driven) == {False}
+    assert free(tmp_path)
+
+
+def test_a_sensor_that_is_not_there_is_a_fault_and_no_simulation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent runs on with what it has, and says what is missing."""
+    monkeypatch.setattr(Instrument, "opening", DeviceUnavailable("no answer from 0x28"))
+    daemon = Daemon(config(tmp_path, "instrument"))
+    thread, codes = until_running(daemon)
+    while not daemon.samplers[0].status.sampled:
+        thread.join(0.01)
+    assert daemon.snapshot()["sensors"]["top"] | {"time": None} == {
+        "time": None, "windSpeed": None, "windDirection": None, "fault": "no answer from 0x28", "raw": {},
+        "simulated": False, "sampled": daemon.samplers[0].status.sampled, "reported": 0, "lostSince": None,
+    }  # fmt: skip
+    daemon.stop()
+    thread.join(20)
+    assert codes == [0]
+
+
+def test_a_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    """The agent does not start, touches nothing, and leaves actuators and lock."""
+    (tmp_path / "state").mkdir()
+    with sqlite3.connect(tmp_path / "state" / "outbox.db") as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(StoreUnreadable, match="newer"):
+        Daemon(config(tmp_path, actuators='[actuators.motor]\ndriver = "motor"\n')).run()
+    assert Motor.opened[0].closed
+    assert free(tmp_path)
+
+
+def test_a_damaged_journal_is_set_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A new one begins, and both the log and an event say so."""
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "commands.db").write_bytes(b"garbage" * 1000)
+    daemon = Daemon(config(tmp_path))
+    thread, codes = until_running(daemon)
+    while not daemon.writer.status.stored:
+        thread.join(0.01)
+    daemon.stop()
+    thread.join(20)
+    assert codes == [0]
+    assert (tmp_path / "state" / "commands-damaged-1.db").read_bytes().startswith(b"garbage")
+    assert "the command journal is damaged" in caplog.text
+    with sqlite3.connect(tmp_path / "state" / "outbox.db") as db:
+        assert db.execute("SELECT COUNT(*) FROM rows WHERE body LIKE '%journal-damaged%'").fetchone() == (1,)
+    db.close()
+
+
+def test_a_worker_that_dies_takes_the_process_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Exit 1, so that the service manager starts it afresh; actuators safe, stores closed."""
+    monkeypatch.setattr(Instrument, "reading", RuntimeError("a bug"))
+    daemon = Daemon(config(tmp_path, "instrument", actuators='[actuators.motor]\ndriver = "motor"\n'))
+    thread, codes = until_running(daemon)
+    thread.join(20)
+    assert codes == [1]
+    assert "sampler-top failed" in caplog.text
+    assert Motor.opened[0].closed
+    assert free(tmp_path)
+
+
+def test_a_stuck_worker_starves_the_watchdog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one worker is beyond the bound of its step nothing feeds the watchdog, and STATUS names it."""
+    said: list[str] = []
+    stuck = threading.Event()
+    monkeypatch.setattr(service, "notify", lambda state: said.append(state) or True)
+    monkeypatch.setattr(service, "watchdog_interval_s", lambda: 0.05)
+    monkeypatch.setattr("agent.sampler.Sampler.step_bound_s", 0.01)
+    monkeypatch.setattr(Instrument, "stuck", stuck)
+    daemon = Daemon(config(tmp_path, "instrument"))
+    thread, codes = until_running(daemon)
+    while not any(s.startswith("STATUS=stuck: sampler-top") for s in said):
+        thread.join(0.01)
+    assert not any("WATCHDOG=1" in s for s in said)
+    stuck.set()
+    while not any("WATCHDOG=1" in s for s in said):
+        thread.join(0.01)
+    daemon.stop()
+    thread.join(20)
+    assert codes == [0]
+
+
+def test_simulation_by_auto_is_said_loudly(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """On a desktop "auto" simulates, and the log says so once; a named driver needs no such word."""
+    for driver, times in (("auto", 1), ("simulated", 0)):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            daemon = Daemon(config(tmp_path, driver))
+            daemon.start()
+            daemon.shut_down()
+        assert caplog.text.count("SIMULATED WIND") == times
+
+
+def test_two_daemons_cannot_share_a_state_directory(tmp_path: Path) -> None:
+    """The second is refused before it opens anything."""
+    first = Daemon(config(tmp_path))
+    first.start()
+    with pytest.raises(StateError, match="in use by another masthead"):
+        Daemon(config(tmp_path, actuators='[actuators.motor]\ndriver = "motor"\n'))
+    assert Motor.opened == []
+    first.shut_down()
