@@ -49,6 +49,9 @@ def check_command(ctx: click.Context, config_path: Path | None, as_json: bool) -
     Example:
       masthead check --config deploy/masthead.toml
     """
+    if not as_json:
+        with suppress(ConfigError):  # what is wrong with it is the first finding
+            click.echo(f"# The configuration as resolved:\n{resolved(load(find_config(config_path)))}\n")
     failed = False
     for finding in findings(config_path):
         failed |= finding.good is False
@@ -58,9 +61,6 @@ def check_command(ctx: click.Context, config_path: Path | None, as_json: bool) -
         else:
             mark = {True: click.style("ok  ", fg="green"), False: click.style("FAIL", fg="red"), None: "note"}
             click.echo(f"{mark[finding.good]}  {finding.what:<{_NAME_WIDTH}}  {finding.text}")
-    if not as_json:
-        with suppress(ConfigError):
-            click.echo(f"\n# The configuration as resolved:\n{resolved(load(find_config(config_path)))}")
     ctx.exit(1 if failed else 0)
 
 

@@ -331,7 +331,8 @@ def test_the_agents_own_properties_are_all_reserved() -> None:
 def test_the_resolved_form_is_a_configuration_that_means_the_same(tmp_path: Path) -> None:
     """Every default is written out, "auto" is resolved, and loading it again changes nothing."""
     text = (
-        f'[device]\nstate_directory = "{tmp_path}"\n[telemetry.properties]\n"site name" = "north \\"ridge\\""\n'
+        f'[device]\nstate_directory = "{tmp_path}"\n'
+        '[telemetry.properties]\n"site name" = "north \\"ridge\\""\n'
         '[[sensor]]\nid = "top"\nseed = 7\n[[sensor]]\nid = "low"\ndriver = "simulated"\nheight_m = 3.5\n'
         '[actuators."a.b"]\ndriver = "simulated"\nsafe = 0.5\nmax_on_s = 9\n'
     )

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from agent import timekeeping
+from agent.config import loads
 from agent.daemon import Daemon
 from agent.localhub.hub import LocalHub
 from agent.localhub.thread import HubThread
@@ -56,8 +57,10 @@ def test_all_is_well(masthead: Masthead, config: Path, hub: Hub, monkeypatch: py
     config.write_text(config.read_text().replace("seed = 1", 'driver = "simulated"'))
     result = masthead("check", "--config", config)
     assert (result.code, result.err) == (0, "")
-    assert {line[:4] for line in result.out.splitlines()} == {"ok  ", "note"}
-    assert all(line[22:24] == "  " and line[24] != " " for line in result.out.splitlines())
+    resolved, _, findings = result.out.rpartition("\n\n")
+    assert loads(resolved).sensors[0].driver == "simulated"
+    assert {line[:4] for line in findings.splitlines()} == {"ok  ", "note"}
+    assert all(line[22:24] == "  " and line[24] != " " for line in findings.splitlines())
     assert "agent             not running" in result.out
     assert finding(result.out, "sensor top").endswith(" m/s")
     assert "device mast-1 at " in finding(result.out, "credential")
