@@ -60,8 +60,10 @@ class Daemon:
         ca_file: str | None = None,
         clock: Clock | None = None,
         on_confirmed: Callable[[Row, int], None] = lambda *_: None,
+        stopping: threading.Event | None = None,
     ) -> None:
-        """Build everything; nothing runs yet. ``ca_file`` overrides the configuration's.
+        """Build everything; nothing runs yet. ``ca_file`` overrides the configuration's; ``run`` comes to its
+        end when ``stopping`` is set.
 
         Raises ConfigError, StateError, StoreUnreadable.
         """
@@ -69,7 +71,7 @@ class Daemon:
         self._started = self._clock.monotonic()
         self._config = config
         self._simulated = any(sensor.driver in SIMULATED for sensor in config.sensors)
-        self._stopping = threading.Event()
+        self._stopping = stopping or threading.Event()
         self._died: str | None = None
         self.run_id = secrets.token_hex(4)
         self._timekeeper = Timekeeper(self._clock, read_boot_id())

@@ -83,17 +83,22 @@ def build_message(row: Row, device_id: str, boot_clock: BootClock, properties: M
         "time": boot_clock.time_text(entry.boot_time_s),
         "timeQuality": boot_clock.quality,
     }
+    return Message(
+        body=json_text(head | body | head).encode(),  # the head leads, and its names cannot be taken
+        message_id=row.object_id,
+        correlation_id=sound(entry.correlation_id),
+        properties=message_properties(entry, properties),
+    )
+
+
+def message_properties(entry: Entry, properties: Mapping[str, str]) -> dict[str, str]:
+    """The application properties of ``entry``'s message. ``properties`` are the user's; our names win."""
     own = {"schema": SCHEMA, "type": entry.kind}
     if entry.simulated:
         own["simulated"] = "true"
     if entry.calibration:
         own["calibration"] = entry.calibration
-    return Message(
-        body=json_text(head | body | head).encode(),  # the head leads, and its names cannot be taken
-        message_id=row.object_id,
-        correlation_id=sound(entry.correlation_id),
-        properties={**properties, **own},
-    )
+    return {**properties, **own}
 
 
 def json_text(body: Mapping[str, Any]) -> str:

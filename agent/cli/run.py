@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import threading
 from pathlib import Path
 
 import click
@@ -12,6 +13,8 @@ import click
 from agent import service
 
 from .common import config_option, ends_process, load_config, one_line_errors
+
+log = logging.getLogger(__name__)
 
 
 @click.command("run")
@@ -30,31 +33,18 @@ def run_command(config_path: Path | None, verbose: bool) -> int:
     """
     config = load_config(config_path)
     service.setup_logging(verbose=verbose, sdk=config.logging.sdk)
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
     from agent.daemon import Daemon
-    from agent.reading import Row
-
-    log = logging.getLogger("agent.confirmed")
+    from agent.reading import Row, message_properties
 
     def show(row: Row, total: int) -> None:
-        entry = row.entry
-        log.info(
-            "confirmed %s %s %s, %d in all",
-            row.object_id,
-            entry.kind,
-            _properties(config.telemetry.properties),
-            total,
-        )
+        if verbose:
+            properties = message_properties(row.entry, config.telemetry.properties)
+            shown = " ".join(f"{name}={value}" for name, value in properties.items())
+            log.info("confirmed %s %s, %d in all", row.object_id, shown, total)
 
     with one_line_errors():
-        daemon = (
-            Daemon(config, os.environ.get("MASTHEAD_CA_FILE"), on_confirmed=show)
-            if verbose
-            else Daemon(config, os.environ.get("MASTHEAD_CA_FILE"))
-        )
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: daemon.stop())
+        daemon = Daemon(config, os.environ.get("MASTHEAD_CA_FILE"), on_confirmed=show, stopping=stopping)
         return daemon.run()
-
-
-def _properties(properties: dict[str, str]) -> str:
-    return " ".join(f"{name}={value}" for name, value in properties.items()) or "no properties"

@@ -182,9 +182,9 @@ def test_verbose_shows_each_confirmation(tmp_path: Path) -> None:
         )
         mast = Mast(tmp_path, hub.connection_string, hub.ready["ca_file"], config)
         with mast.run("--verbose") as agent:
-            wait_for(lambda: agent.err.count(" reading ") >= 2, "two confirmations")
+            wait_for(lambda: agent.err.count("type=reading") >= 2, "two confirmations")
             assert agent.end() == 0
-            line = next(line for line in agent.err.splitlines() if " reading " in line)
+            line = next(line for line in agent.err.splitlines() if "type=reading" in line)
             assert "confirmed" in line
             assert "site=north ridge" in line
             assert "in all" in line
