@@ -46,7 +46,7 @@ class ActuatorStatus:
 
     ``why``: who or what made it so; ``command_id``: by which command, or None.
     ``away_since_boot_s``: when it left its safe state, or None.
-    ``until_boot_s``: when it goes back, because of ``limit`` ("for" or "max-on-time"), or None.
+    ``until_boot_s``: when it goes back, because of ``limit`` ("time-up" or "max-on-time"), or None.
     """
 
     value: Value | None
@@ -160,7 +160,7 @@ class Guard:
             if status.fault is not None and now >= status.since_boot_s + _RETRY_S:
                 self._return(name, now, status.why)
             elif status.until_boot_s is not None and now >= status.until_boot_s:
-                self._return(name, now, status.limit or "for")
+                self._return(name, now, status.limit or "time-up")
         for status in self.status.values():
             if status.fault is not None:
                 dues.append(status.since_boot_s + _RETRY_S)
@@ -217,7 +217,7 @@ class Guard:
             raise
         before = self.status.get(name)
         away_since = now if before is None or before.away_since_boot_s is None else before.away_since_boot_s
-        until, limit = None if request.for_s is None else now + request.for_s, "for"
+        until, limit = None if request.for_s is None else now + request.for_s, "time-up"
         if guarded.max_on_s is not None and (until is None or away_since + guarded.max_on_s < until):
             until, limit = away_since + guarded.max_on_s, "max-on-time"
         self._set(

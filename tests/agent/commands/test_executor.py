@@ -44,7 +44,7 @@ def test_for_is_done_when_switched_on(rig: Rig) -> None:
     rig.clock.advance(30)
     rig.guard.step(rig.clock.monotonic())
     assert [(e["event"], e["reason"], e["commandId"]) for e in rig.events] == [
-        ("actuator-safe", "for", "m-1")
+        ("actuator-safe", "time-up", "m-1")
     ]
     assert len(rig.settle()) == 1
 

@@ -87,7 +87,7 @@ def test_for_brings_it_back_in_time(bench: Bench) -> None:
             "event": "actuator-safe",
             "actuator": "beacon",
             "value": False,
-            "reason": "for",
+            "reason": "time-up",
             "commandId": "c-1",
         }
     ]
@@ -107,7 +107,7 @@ def test_a_shorter_for_goes_before_max_on_time(bench: Bench) -> None:
     """The nearer end counts."""
     bench.ask(True, 10, name="heater")
     bench.step(10)
-    assert bench.events[-1]["reason"] == "for"
+    assert bench.events[-1]["reason"] == "time-up"
 
 
 def test_asking_again_does_not_lengthen_max_on_time(bench: Bench) -> None:
@@ -248,7 +248,7 @@ def test_a_return_that_fails_is_no_return(bench: Bench) -> None:
     assert [e["event"] for e in bench.events] == ["actuator-fault"]
     bench.beacon.broken = False
     bench.step(1)
-    assert (bench.events[-1]["event"], bench.events[-1]["reason"]) == ("actuator-safe", "for")
+    assert (bench.events[-1]["event"], bench.events[-1]["reason"]) == ("actuator-safe", "time-up")
 
 
 def test_a_command_to_safe_that_fails_says_so(bench: Bench) -> None:
