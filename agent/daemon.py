@@ -13,13 +13,11 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hw import registry
-from hw.anemometer import Anemometer
 from hw.clock import Clock, SystemClock
 from hw.errors import DeviceMisconfigured, HardwareError
 
@@ -27,13 +25,14 @@ from . import __version__, service, status
 from .batching import METERING_UNIT_BYTES, Batcher
 from .cloud import HubClient
 from .cloud.azure import AzureHubClient, AzureLoop, HubOptions
-from .cloud.credentials import Credential, CredentialError, find
+from .cloud.credentials import Credential
 from .commands.executor import CommandRules, Executor
 from .commands.guard import Guard, Guarded, Refusal
 from .commands.journal import Journal
-from .config import ActuatorConfig, Config, ConfigError, SensorConfig
+from .config import Config, ConfigError
 from .control import ControlServer
 from .outbox import Outbox
+from .parts import find_credential, open_actuators, open_sensor, product_info, read_ca
 from .reading import Entry, Row
 from .sampler import Sampler
 from .state import StateLock
@@ -75,8 +74,8 @@ class Daemon:
         self._died: str | None = None
         self.run_id = secrets.token_hex(4)
         self._timekeeper = Timekeeper(self._clock, read_boot_id())
-        self._credential, self._no_credential = _credential(config)
-        options = HubOptions(_ca_pem(ca_file or config.device.ca_file), _product_info(config))
+        self._credential, self._no_credential = find_credential(config)
+        options = HubOptions(read_ca(ca_file or config.device.ca_file), product_info(config))
         self.lock = StateLock(config.state_directory)
         try:
             actuators = open_actuators(config.actuators, self._clock)
@@ -372,49 +371,3 @@ class Daemon:
         except (Refusal, HardwareError) as error:
             raise ValueError(str(error)) from error
         return {"actuator": name, "value": value}
-
-
-def open_sensor(sensor: SensorConfig, clock: Clock) -> Anemometer:
-    """The instrument that a stanza describes. Raises HardwareError."""
-    driver = registry.load(registry.ANEMOMETERS, sensor.driver)
-    anemometer: Anemometer = driver.open(sensor.settings, clock)
-    return anemometer
-
-
-def open_actuators(actuators: Sequence[ActuatorConfig], clock: Clock) -> dict[str, Guarded]:
-    """The actuators that stanzas describe, all of them or none. Raises ConfigError."""
-    guarded: dict[str, Guarded] = {}
-    for actuator in actuators:
-        driver = registry.load(registry.ACTUATORS, actuator.driver)
-        try:
-            guarded[actuator.name] = Guarded(driver.open(actuator.settings, clock), actuator.max_on_s)
-        except HardwareError as error:
-            for opened in guarded.values():
-                opened.actuator.close()
-            raise ConfigError(f"actuators.{actuator.name}: {error}") from error
-    return guarded
-
-
-def _credential(config: Config) -> tuple[Credential | None, str | None]:
-    """(the credential, or None and why not): without one the agent samples, stores and says so."""
-    try:
-        return find(config.device.connection_string_file), None
-    except CredentialError as error:
-        return None, str(error)
-
-
-def _ca_pem(ca_file: str | None) -> str | None:
-    if ca_file is None:
-        return None
-    try:
-        text = Path(ca_file).expanduser().read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"device.ca_file: {ca_file} cannot be read: {error}") from error
-    if "-----BEGIN CERTIFICATE-----" not in text:
-        raise ConfigError(f"device.ca_file: {ca_file} is no PEM file of certificates")
-    return text
-
-
-def _product_info(config: Config) -> str:
-    """One field on the wire for both: a Plug and Play model takes the place of the product."""
-    return config.device.model_id or config.device.product_info or f"masthead/{__version__}"

@@ -113,7 +113,7 @@ def _sensors(config: Config, running: bool) -> Iterator[Finding]:
 
 
 def _sensor(sensor: SensorConfig) -> Finding:
-    from agent.daemon import open_sensor
+    from agent.parts import open_sensor
     from hw.clock import SystemClock
 
     what, clock = f"sensor {sensor.id}", SystemClock()

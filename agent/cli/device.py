@@ -159,7 +159,7 @@ def _drive(
     SIGTERM ends it as Ctrl-C does: no way out leaves the actuator driven.
     """
     from agent.commands.guard import Guard, Refusal
-    from agent.daemon import open_actuators
+    from agent.parts import open_actuators
     from agent.state import StateLock
     from hw.clock import SystemClock
 
@@ -214,7 +214,7 @@ def _sampling(config: Config) -> Iterator[Callable[[], Samples]]:
     else:
         yield lambda: {name: _as_sampled(sensor) for name, sensor in _ask(config, "sample").items()}
         return
-    from agent.daemon import open_sensor
+    from agent.parts import open_sensor
     from agent.state import StateLock
     from agent.timekeeping import Timekeeper, read_boot_id
     from hw.clock import SystemClock

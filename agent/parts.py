@@ -1,0 +1,63 @@
+"""From stanzas of the configuration to what they describe: instruments, actuators, credential, CA."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hw import registry
+from hw.anemometer import Anemometer
+from hw.clock import Clock
+from hw.errors import HardwareError
+
+from . import __version__
+from .cloud.credentials import Credential, CredentialError, find
+from .commands.guard import Guarded
+from .config import ActuatorConfig, Config, ConfigError, SensorConfig
+
+
+def open_sensor(sensor: SensorConfig, clock: Clock) -> Anemometer:
+    """The instrument that a stanza describes. Raises HardwareError."""
+    driver = registry.load(registry.ANEMOMETERS, sensor.driver)
+    anemometer: Anemometer = driver.open(sensor.settings, clock)
+    return anemometer
+
+
+def open_actuators(actuators: Sequence[ActuatorConfig], clock: Clock) -> dict[str, Guarded]:
+    """The actuators that stanzas describe, all of them or none. Raises ConfigError."""
+    guarded: dict[str, Guarded] = {}
+    for actuator in actuators:
+        driver = registry.load(registry.ACTUATORS, actuator.driver)
+        try:
+            guarded[actuator.name] = Guarded(driver.open(actuator.settings, clock), actuator.max_on_s)
+        except HardwareError as error:
+            for opened in guarded.values():
+                opened.actuator.close()
+            raise ConfigError(f"actuators.{actuator.name}: {error}") from error
+    return guarded
+
+
+def find_credential(config: Config) -> tuple[Credential | None, str | None]:
+    """(the credential, or None and why not): without one the agent samples, stores and says so."""
+    try:
+        return find(config.device.connection_string_file), None
+    except CredentialError as error:
+        return None, str(error)
+
+
+def read_ca(ca_file: str | None) -> str | None:
+    """The private CA to trust as PEM text, or None for the system's. Raises ConfigError."""
+    if ca_file is None:
+        return None
+    try:
+        text = Path(ca_file).expanduser().read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"device.ca_file: {ca_file} cannot be read: {error}") from error
+    if "-----BEGIN CERTIFICATE-----" not in text:
+        raise ConfigError(f"device.ca_file: {ca_file} is no PEM file of certificates")
+    return text
+
+
+def product_info(config: Config) -> str:
+    """One field on the wire for both: a Plug and Play model takes the place of the product."""
+    return config.device.model_id or config.device.product_info or f"masthead/{__version__}"
