@@ -14,6 +14,7 @@ import shutil
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,10 @@ class ControlServer:
             try:
                 connection, _ = listener.accept()
             except OSError:
-                return
+                if self._socket is None:
+                    return
+                time.sleep(0.1)  # out of descriptors, perhaps: they may come back
+                continue
             if self._slots.acquire(blocking=False):
                 threading.Thread(
                     target=self._serve, args=(connection,), name="control-client", daemon=True

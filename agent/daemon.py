@@ -11,7 +11,6 @@ import logging
 import random
 import secrets
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -36,6 +35,7 @@ from .parts import find_credential, open_actuators, open_sensor, product_info, r
 from .reading import Entry, Row
 from .sampler import Sampler
 from .state import StateLock
+from .stopping import StopRequest
 from .storage import Storage, is_damaged, set_aside
 from .timekeeping import Timekeeper, read_boot_id
 from .uplink import Uplink
@@ -45,9 +45,13 @@ from .writer import OutboxWriter
 log = logging.getLogger(__name__)
 
 SIMULATED = ("simulated", "replay")
-_DRAIN_S = 2.0  # at a stop: what is in flight may still be confirmed
-_CLOSE_S = 0.5
+STOP_S = 4.5
+"""A stop takes no longer, whatever hangs."""
+
 _THREAD_STOP_S = 1.0
+_DRAINED_S = 2.0  # from the start of the stop: until then what is in flight may still be confirmed
+_CLOSE_S = 0.5
+_SUPERVISE_S = 10.0
 
 
 class Daemon:
@@ -59,7 +63,7 @@ class Daemon:
         ca_file: str | None = None,
         clock: Clock | None = None,
         on_confirmed: Callable[[Row, int], None] = lambda *_: None,
-        stopping: threading.Event | None = None,
+        stopping: StopRequest | None = None,
     ) -> None:
         """Build everything; nothing runs yet. ``ca_file`` overrides the configuration's; ``run`` comes to its
         end when ``stopping`` is set.
@@ -70,7 +74,7 @@ class Daemon:
         self._started = self._clock.monotonic()
         self._config = config
         self._simulated = any(sensor.driver in SIMULATED for sensor in config.sensors)
-        self._stopping = stopping or threading.Event()
+        self._stopping = stopping or StopRequest()
         self._died: str | None = None
         self.run_id = secrets.token_hex(4)
         self._timekeeper = Timekeeper(self._clock, read_boot_id())
@@ -200,8 +204,8 @@ class Daemon:
     def start(self) -> None:
         """Make everything safe and run. Raises StoreUnreadable, ConfigError."""
         now = self._clock.monotonic()
-        self.guard.start(now)
         try:
+            self.guard.start(now)
             for sampler in self.samplers:
                 try:
                     sampler.open(now)
@@ -227,26 +231,37 @@ class Daemon:
             self._wait_for_first_samples()
             service.notify("READY=1")
             log.info("running: %s", self._summary())
-            interval_s = service.watchdog_interval_s()
-            while not self._stopping.wait(min(interval_s or 10.0, 10.0)):
-                now = self._clock.monotonic()
-                stuck = [t.worker.name for t in self._threads if not t.healthy(now)]
-                if not stuck:
-                    service.notify(f"WATCHDOG=1\nSTATUS={self._summary()}")
-                elif not self._stopping.is_set():
-                    service.notify(f"STATUS=stuck: {', '.join(stuck)}")
+            interval_s = min(service.watchdog_interval_s() or _SUPERVISE_S, _SUPERVISE_S)
+            stuck_before: list[str] = []
+            while not self._stopping.wait(interval_s):
+                stuck_before = self._supervise(stuck_before)
         finally:
             self.shut_down()
         return 1 if self._died else 0
 
+    def _supervise(self, stuck_before: list[str]) -> list[str]:
+        """Feed the watchdog while every worker keeps the bound of its step; those that do not."""
+        now = self._clock.monotonic()
+        stuck = [t.worker.name for t in self._threads if not t.healthy(now)]
+        if not stuck:
+            service.notify(f"WATCHDOG=1\nSTATUS={self._summary()}")
+        else:
+            service.notify(f"STATUS=stuck: {', '.join(stuck)}")
+        if stuck != stuck_before:
+            log.error("stuck: %s", ", ".join(stuck)) if stuck else log.info("no longer stuck")
+        return stuck
+
     def stop(self) -> None:
-        """Have ``run`` come to its end. May be called from a signal handler, and twice."""
+        """Have ``run`` come to its end. May be called twice, and from a signal handler."""
         self._stopping.set()
 
-    def stop_sampling(self) -> None:
-        """No more readings; everything else goes on."""
+    def stop_sampling(self, until: float | None = None) -> None:
+        """No more readings; everything else goes on. ``until``: time.monotonic() to wait for them at most."""
+        until = time.monotonic() + _THREAD_STOP_S if until is None else until
         for sampler in self.samplers:
-            self._thread_of(sampler).stop(_THREAD_STOP_S)
+            self._thread_of(sampler).ask_to_stop()
+        for sampler in self.samplers:
+            self._thread_of(sampler).stop(until - time.monotonic())
 
     @property
     def alive(self) -> bool:
@@ -254,34 +269,41 @@ class Daemon:
         return self._died is None
 
     def shut_down(self) -> None:
-        """Actuators safe, samplers ended, what is in flight given a moment, the stores closed."""
+        """Actuators safe, samplers ended, what is in flight given a moment, the stores closed.
+
+        Each part has its share of STOP_S, so that whatever hangs, the end comes in time.
+        """
+        began = time.monotonic()
         self._stopping.set()
         service.notify("STOPPING=1")
+        self._thread_of(self.executor).ask_to_stop()
         self._thread_of(self.guard).stop(_THREAD_STOP_S)
         self.guard.stop(self._clock.monotonic())
-        self.stop_sampling()
+        self.stop_sampling(began + _THREAD_STOP_S)
         for sampler in self.samplers:
             sampler.close()
-        self._thread_of(self.executor).stop(_THREAD_STOP_S)
         self._control.stop()
-        self._drain()
+        self._drain(began + _DRAINED_S)
         if self.uplink is not None:
-            self._thread_of(self.uplink).stop(_THREAD_STOP_S)
+            self._thread_of(self.uplink).stop(_CLOSE_S)
             self.uplink.stop(self._clock.monotonic())
-        if self._thread_of(self.writer).stop(_THREAD_STOP_S):
-            self.writer.close(self._clock.monotonic())
         if self._azure is not None:
             self._wait(lambda: self.uplink is None or self.uplink.closed, _CLOSE_S)
             self._azure.stop(_CLOSE_S)
-        self.executor.close()  # until here a message that still came in was journalled
+        self._thread_of(self.executor).stop(began + STOP_S - time.monotonic())
+        self.executor.close(max(0.0, began + STOP_S - time.monotonic()))
+        if self._thread_of(self.writer).stop(began + STOP_S - time.monotonic()):
+            self.writer.close(self._clock.monotonic())
+        else:
+            log.error("the disk does not answer: what was not yet stored is lost")
         log.info("stopped: %d rows wait for the next start", self.writer.status.backlog)
         self.lock.release()
 
-    def _drain(self) -> None:
+    def _drain(self, until: float) -> None:
         """Let the hub confirm what it can, if it is there."""
         uplink = self.uplink
         if uplink is not None and uplink.status.state == "up" and self._died is None:
-            self._wait(lambda: uplink.status.state != "up" or self.idle, _DRAIN_S)
+            self._wait(lambda: uplink.status.state != "up" or self.idle, until - time.monotonic())
 
     @property
     def idle(self) -> bool:
@@ -298,7 +320,10 @@ class Daemon:
         self.lock.release()
 
     def _wait_for_first_samples(self) -> None:
-        self._wait(lambda: all(s.status.sampled for s in self.samplers), Sampler.step_bound_s)
+        self._wait(
+            lambda: self._stopping.is_set() or all(s.status.sampled for s in self.samplers),
+            Sampler.step_bound_s,
+        )
 
     def _wait(self, condition: Callable[[], bool], timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
@@ -364,8 +389,10 @@ class Daemon:
 
     def _actuate(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         name, for_s = str(request.get("actuator")), request.get("for")
-        if not isinstance(for_s, (int, float, type(None))):
-            raise ValueError(f"for: expected a number of seconds, got {for_s!r}")
+        try:
+            for_s = None if for_s is None else float(for_s)
+        except (TypeError, OverflowError) as error:
+            raise ValueError(f"for: expected a number of seconds ({error})") from error
         try:
             value = self.guard.ask(name, request.get("value"), for_s)
         except (Refusal, HardwareError) as error:

@@ -50,6 +50,7 @@ _COMMIT_PAGES = 80  # what a commit touches besides the pages of its entries; ea
 _SMALLEST_PAGES = 256  # a store may grow to 1 MiB even on a card that is nearly full
 _DELETE_BATCH = 16
 _EXPIRE_BATCH = 500
+_MANY_CLOCKS = 100
 _DECLARED_RANGES = 50
 
 _COLUMNS = (
@@ -121,10 +122,7 @@ class Outbox:
         self.created = self.next_sequence == 1  # nothing was ever stored: the newest row always stays
         self._unsent = self._value("SELECT COUNT(*) FROM rows WHERE sent_at_s < 0")
         self._sent = self._value("SELECT COUNT(*) FROM rows") - self._unsent
-        self.clocks: Mapping[str, BootClock] = {
-            boot: BootClock(offset, bool(synchronised))
-            for boot, offset, synchronised in self._db.execute("SELECT * FROM clocks")
-        }
+        self.clocks = self._read_clocks()
 
     # --- storing
 
@@ -261,7 +259,25 @@ class Outbox:
                 self._delete_sent(stale[first : first + _DELETE_BATCH])
                 for sequence in old[first : first + _DELETE_BATCH]:
                     self._drop(sequence, "age")
+        self._forget_clocks()
         return bool(stale or old) and len(oldest) == _EXPIRE_BATCH
+
+    def _read_clocks(self) -> Mapping[str, BootClock]:
+        return {
+            boot: BootClock(offset, bool(synchronised))
+            for boot, offset, synchronised in self._db.execute("SELECT * FROM clocks")
+        }
+
+    def _forget_clocks(self) -> None:
+        """Boots of which no row is left need no clock: a mast may start many times a day. Scans the store."""
+        if len(self.clocks) <= _MANY_CLOCKS:
+            return
+        with self._transaction():
+            self._db.execute(
+                "DELETE FROM clocks WHERE boot_id <> ? AND boot_id NOT IN (SELECT boot_id FROM rows)",
+                (self.boot_id,),
+            )
+        self.clocks = self._read_clocks()
 
     def _make_room(self, pages: int, may_drop: MayDrop) -> None:
         """Free what must go so that ``pages`` more fit: they then come out of the file's own free pages."""

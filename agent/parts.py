@@ -27,8 +27,8 @@ def open_actuators(actuators: Sequence[ActuatorConfig], clock: Clock) -> dict[st
     """The actuators that stanzas describe, all of them or none. Raises ConfigError."""
     guarded: dict[str, Guarded] = {}
     for actuator in actuators:
-        driver = registry.load(registry.ACTUATORS, actuator.driver)
         try:
+            driver = registry.load(registry.ACTUATORS, actuator.driver)
             guarded[actuator.name] = Guarded(driver.open(actuator.settings, clock), actuator.max_on_s)
         except HardwareError as error:
             for opened in guarded.values():

@@ -92,6 +92,8 @@ class Storage:
             if rows is not None:
                 break
         if rows is None:
+            # damaged again at once: whatever holds rows in memory is degraded, and numbers on from the disk
+            self._degrade(sqlite3.OperationalError("the new store is damaged too"), now)
             rows = self._memory.append([*self._announcements, *entries], may_drop)
         self._announcements = []
         return rows
@@ -116,7 +118,7 @@ class Storage:
         """Write confirmations and declare drops; the rows of such declarations."""
         rows = self._try(now, lambda disk: disk.flush(may_drop))
         if rows is None:
-            rows = self._memory.flush(may_drop)
+            rows = self._memory.flush(may_drop) if self.degraded is not None else []
         self.stored += len(rows)
         return rows
 

@@ -7,11 +7,13 @@ is one offset a boot, corrected whenever the kernel's clock is, so a correction 
 from __future__ import annotations
 
 import ctypes
+import functools
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from hw.clock import Clock
 
@@ -38,14 +40,19 @@ class BootClock:
         return "synchronised" if self.synchronised else "unsynchronised"
 
 
+@functools.cache
+def _adjtimex() -> Any:
+    try:
+        return ctypes.CDLL(None).adjtimex
+    except (OSError, AttributeError, TypeError):
+        return None  # no such system
+
+
 def kernel_synchronised() -> bool:
     """Whether the kernel says its clock is disciplined (adjtimex(2), STA_UNSYNC clear)."""
+    adjtimex = _adjtimex()
     buffer = (ctypes.c_ubyte * 512)()  # struct timex is 208 bytes at most; modes = 0 only reads
-    try:
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.adjtimex(ctypes.byref(buffer)) < 0:
-            return False
-    except (OSError, AttributeError, TypeError):
+    if adjtimex is None or adjtimex(ctypes.byref(buffer)) < 0:
         return False
     word = ctypes.sizeof(ctypes.c_long)  # modes, offset, freq, maxerror, esterror, status
     status = ctypes.c_int.from_buffer(buffer, 5 * word)

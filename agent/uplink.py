@@ -28,9 +28,11 @@ log = logging.getLogger(__name__)
 
 WINDOW = 20  # paho puts no more on the wire
 _CONNECT_TIMEOUT_S = 30.0
-_CLOSE_TIMEOUT_S = 30.0
+_CLOSE_TIMEOUT_S = 200.0
+_MOST_ABANDONED = 10  # past so many clients that never ended the process is better begun anew
 _POLL_S = 1.0  # how soon a lost connection is noticed while nothing is in flight
 _CLOCK_STEP_S = 60.0
+_CLOCK_POLL_S = 5.0  # how soon a clock that was set is noticed while the link is down
 _TOKEN_LIFE_S = 3600.0
 
 State = Literal["down", "connecting", "up"]
@@ -64,6 +66,15 @@ class _Sending:
     rows: list[Row]
     future: Future[None]
     deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Closing:
+    """A client on its way out. ``hung``: it was given up while connecting, and the SDK may still sit there."""
+
+    future: Future[None]
+    deadline: float
+    hung: bool
 
 
 class Uplink:
@@ -100,7 +111,7 @@ class Uplink:
         self._backoff = Backoff(rng)
         self._client: HubClient | None = None
         self._connecting: Future[None] | None = None
-        self._closing: list[tuple[Future[None], float]] = []
+        self._closing: list[_Closing] = []
         self._sending: list[_Sending] = []
         self._state: State = "down"
         now = clock.monotonic()
@@ -109,7 +120,7 @@ class Uplink:
         self._retry_at = now
         self._deadline = now
         self._renew_at = now
-        self._wall_offset = 0.0
+        self._wall_offset = clock.wall() - now
         self._attempts = self._confirmed = self._abandoned = 0
         self._last_error: str | None = None
         self._said: set[str] = set()  # problems logged since the link was up
@@ -118,8 +129,12 @@ class Uplink:
     def step(self, now: float) -> float:
         """Do what is due at ``now``; return when to be called next."""
         self._reap(now)
-        if self._state == "down" and now >= self._retry_at:
-            self._connect(now)
+        if self._state == "down":
+            if self._clock_was_set(now):
+                self._retry_at, self._backoff = now, Backoff(self._rng)  # it may have been what was wrong
+            # a new client waits behind one that still sits in the SDK's handshake
+            if now >= self._retry_at and not any(closing.hung for closing in self._closing):
+                self._connect(now)
         if self._state == "connecting":
             self._check_connecting(now)
         if self._state == "up":
@@ -137,7 +152,7 @@ class Uplink:
     @property
     def closed(self) -> bool:
         """Whether every client has let go of its connection."""
-        return self._client is None and all(future.done() for future, _ in self._closing)
+        return self._client is None and all(closing.future.done() for closing in self._closing)
 
     # --- down -> connecting -> up
 
@@ -147,7 +162,6 @@ class Uplink:
         self._connecting = self._client.connect()
         self._connecting.add_done_callback(lambda _: self.wake())
         self._deadline = now + _CONNECT_TIMEOUT_S
-        self._wall_offset = self._clock.wall() - now
         self._enter("connecting", now)
 
     def _check_connecting(self, now: float) -> None:
@@ -181,7 +195,7 @@ class Uplink:
         if problem is not None:
             self._fail(now, problem, up_for_s=now - self._since)
             return
-        if abs(self._clock.wall() - now - self._wall_offset) > _CLOCK_STEP_S:
+        if self._clock_was_set(now):
             log.info("the clock was set: connecting again with a new token")
             self._reconnect(now)
         elif now >= self._renew_at:
@@ -253,20 +267,33 @@ class Uplink:
             self._rows.give_back([row for sending in self._sending for row in sending.rows])
             self._sending = []
         if self._client is not None:
-            self._closing.append((self._client.close(), now + _CLOSE_TIMEOUT_S))
+            hung = self._connecting is not None and not self._connecting.done()
+            closing = self._client.close()
+            closing.add_done_callback(lambda _: self.wake())
+            self._closing.append(_Closing(closing, now + _CLOSE_TIMEOUT_S, hung))
         self._client = self._connecting = None
 
     def _reap(self, now: float) -> None:
-        overdue = [future for future, deadline in self._closing if not future.done() and now >= deadline]
-        self._abandoned += len(overdue)
-        self._closing = [(f, d) for f, d in self._closing if not f.done() and now < d]
+        """Forget clients that have ended, and give up those that do not."""
+        pending = [closing for closing in self._closing if not closing.future.done()]
+        self._closing = [closing for closing in pending if now < closing.deadline]
+        self._abandoned += len(pending) - len(self._closing)
+        if self._abandoned > _MOST_ABANDONED:
+            raise RuntimeError(f"{self._abandoned} clients of the SDK did not end: it hangs")
+
+    def _clock_was_set(self, now: float) -> bool:
+        """Whether the wall clock has been stepped by more than a minute since this was last asked."""
+        before, self._wall_offset = self._wall_offset, self._clock.wall() - now
+        return abs(self._wall_offset - before) > _CLOCK_STEP_S
 
     def _enter(self, state: State, now: float) -> None:
         self._state, self._since = state, now
 
     def _next_due(self, now: float) -> float:
         if self._state == "down":
-            return max(self._retry_at, now)
+            # overdue means behind a client that hangs: its end wakes us
+            due = self._retry_at if self._retry_at > now else now + _POLL_S
+            return min(due, now + _CLOCK_POLL_S)
         if self._state == "connecting":
             return self._deadline
         return now + _POLL_S

@@ -15,7 +15,7 @@ from hw.clock import Clock
 
 log = logging.getLogger(__name__)
 
-_LONGEST_WAIT_S = 3600.0  # a due time of "never" still waits on something finite
+_LONGEST_WAIT_S = 2.0  # the wait stands still in a suspend, the clock does not: look at it again
 
 
 class Worker(Protocol):
@@ -56,12 +56,16 @@ class WorkerThread:
             self._woken = True
             self._condition.notify()
 
-    def stop(self, timeout_s: float) -> bool:
-        """End the thread after the step it is in; True if it ended within ``timeout_s``."""
+    def ask_to_stop(self) -> None:
+        """End the thread after the step it is in."""
         with self._condition:
             self._stopping = True
             self._condition.notify()
-        self._thread.join(timeout_s)
+
+    def stop(self, timeout_s: float) -> bool:
+        """``ask_to_stop``, and wait; True if it ended within ``timeout_s``."""
+        self.ask_to_stop()
+        self._thread.join(max(0.0, timeout_s))
         return not self._thread.is_alive()
 
     def healthy(self, now: float) -> bool:

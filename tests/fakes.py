@@ -88,10 +88,10 @@ class FakeHubClient:
 
     def close(self) -> Future[None]:
         self.lose()
-        closed: Future[None] = Future()
+        self.closing: Future[None] = Future()
         if self._hub.closes:
-            closed.set_result(None)
-        return closed
+            self.closing.set_result(None)
+        return self.closing
 
 
 class FakeRows:

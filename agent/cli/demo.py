@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-import signal
 import tempfile
-import threading
 import time
 import uuid
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agent import service
+from agent.stopping import StopRequest
 
 from .common import ends_process, one_line_errors
 
@@ -102,9 +102,8 @@ def demo_command(for_s: float | None, as_json: bool) -> int:
     service.setup_logging()
     for name in ("IOTHUB_DEVICE_CONNECTION_STRING", "CREDENTIALS_DIRECTORY", "MASTHEAD_CA_FILE"):
         os.environ.pop(name, None)  # a demo talks to its own hub
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = StopRequest()
+    stop.on_signals()
     with tempfile.TemporaryDirectory(prefix="masthead-demo-") as folder, one_line_errors():
         hub = LocalHub(Path(folder) / "hub")
         thread = HubThread(hub, page=True)
@@ -128,6 +127,7 @@ class _Demo:
         self._page_url = page_url
         self._began = began
         self._first_confirmed_s: float | None = None
+        self._output_gone = False
         hub.ensure_device(_DEVICE)
         secret = folder / "connection-string"
         secret.touch(0o600)
@@ -136,7 +136,7 @@ class _Demo:
         self._config.write_text(_CONFIG.format(state=folder / "state", secret=secret, ca=hub.ca_file))
         self._daemon: Daemon = Daemon(load(self._config), on_confirmed=self._confirmed)
 
-    def run(self, stop: threading.Event, for_s: float | None) -> int:
+    def run(self, stop: StopRequest, for_s: float | None) -> int:
         """Until ``stop`` is set, or for ``for_s`` seconds; the exit code."""
         if not self._quiet:
             click.echo(f"The page:  {self._page_url}")
@@ -147,14 +147,13 @@ class _Demo:
         try:
             if for_s is not None:
                 command = None
-                if not stop.wait(max(0.0, self._began + for_s / 2 - time.monotonic())):
+                if not self._wait(stop, for_s / 2):
                     command = self._send_command()
-                stop.wait(max(0.0, self._began + for_s - time.monotonic()))
+                self._wait(stop, for_s)
                 self._daemon.stop_sampling()
                 commands = self._settle(command)
             else:
-                while not stop.wait(0.5) and self._daemon.alive:
-                    pass
+                self._wait(stop, math.inf)
         finally:
             self._daemon.shut_down()
         if for_s is None:
@@ -163,11 +162,21 @@ class _Demo:
         self._tell(result)
         return 0 if result.stored == result.confirmed and result.commands == 1 else 1
 
+    def _wait(self, stop: StopRequest, at_s: float) -> bool:
+        """Wait until so long after the start; True if the demo is to end before."""
+        while (left_s := self._began + at_s - time.monotonic()) > 0:
+            if stop.wait(min(left_s, 0.5)) or not self._daemon.alive or self._output_gone:
+                return True
+        return False
+
     def _confirmed(self, row: Row, _total: int) -> None:
         if self._first_confirmed_s is None:
             self._first_confirmed_s = round(time.monotonic() - self._began, 3)
-        if not self._quiet:
-            click.echo(_line(row))
+        if not self._quiet and not self._output_gone:
+            try:
+                click.echo(_line(row))
+            except OSError:  # `| head` has seen enough
+                self._output_gone = True
 
     def _send_command(self) -> str:
         command = {"command": "set", "actuator": "beacon", "value": True, "for": 3}
@@ -179,7 +188,7 @@ class _Demo:
         """Wait for the command's outcome and for every row's confirmation; how many commands are done."""
         deadline = time.monotonic() + _SETTLE_S
         done = 0
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and self._daemon.alive:
             done = self._done(command_id)
             if self._daemon.idle and (done or command_id is None):
                 break

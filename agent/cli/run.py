@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import threading
 from pathlib import Path
 
 import click
 
 from agent import service
+from agent.stopping import StopRequest
 
 from .common import config_option, ends_process, load_config, one_line_errors
 
@@ -33,9 +32,8 @@ def run_command(config_path: Path | None, verbose: bool) -> int:
     """
     config = load_config(config_path)
     service.setup_logging(verbose=verbose, sdk=config.logging.sdk)
-    stopping = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopping.set())
+    stopping = StopRequest()
+    stopping.on_signals()
     from agent.daemon import Daemon
     from agent.reading import Row, message_properties
 

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 _TOKEN_TTL_S = 3600
 _KEEP_ALIVE_S = 60
-_CLOSE_TIMEOUT_S = 20.0
+_CLOSE_TIMEOUT_S = 90.0  # the SDK may sit in a handshake for 60 s, and leaks what is not waited for
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,8 @@ class AzureHubClient:
         self._credential = credential
         self._clock = clock
         self._on_message = on_message
-        self._receiving: asyncio.Task[None] | None = None
+        self._received: asyncio.Queue[CloudMessage] = asyncio.Queue()
+        self._tasks: list[asyncio.Task[None]] = []
         self._client: Any = None
         self._arguments: dict[str, Any] = {
             "connection_retry": False,
@@ -102,10 +103,9 @@ class AzureHubClient:
     @property
     def connected(self) -> bool:
         """Also False when messages from the cloud are no longer listened to."""
-        client, receiving = self._client, self._receiving
-        return (
-            client is not None and bool(client.connected) and receiving is not None and not receiving.done()
-        )
+        client, tasks = self._client, self._tasks
+        listening = bool(tasks) and not any(task.done() for task in tasks)
+        return client is not None and bool(client.connected) and listening
 
     def connect(self) -> Future[None]:
         return self._loop.submit(self._connect())
@@ -125,14 +125,13 @@ class AzureHubClient:
             raise explain(error, self._credential) from None
         if self._client is None:
             raise HubUnavailable("the connection was closed while it was made")
-        self._receiving = asyncio.create_task(self._receive(client))
+        self._tasks = [asyncio.create_task(self._receive(client)), asyncio.create_task(self._pass_on())]
 
     async def _receive(self, client: Any) -> None:
-        """Pass messages on, in the order of their arrival, each before the next is looked at.
+        """Take messages from the SDK as they arrive, and stamp them.
 
         The SDK calls ``receive_message`` deprecated, but its successor, a handler, loses the order.
         """
-        loop = asyncio.get_running_loop()
         while True:
             received = await client.receive_message()
             message = CloudMessage(
@@ -143,10 +142,18 @@ class AzureHubClient:
                 expires=received.expiry_time_utc,
                 properties={str(k): str(v) for k, v in (received.custom_properties or {}).items()},
             )
+            self._received.put_nowait(message)
+
+    async def _pass_on(self) -> None:
+        """Hand messages over one by one, in the order of their arrival; a slow card delays only them."""
+        loop = asyncio.get_running_loop()
+        while True:
+            message = await self._received.get()
             try:
                 await loop.run_in_executor(None, self._on_message, message)
             except Exception:
                 log.exception("a message from the hub could not be taken")
+            self._received.task_done()
 
     def send(self, message: Message) -> Future[None]:
         return self._loop.submit(self._send(message))
@@ -174,14 +181,24 @@ class AzureHubClient:
         client, self._client = self._client, None
         if client is None:
             return
-        if self._receiving is not None:
-            self._receiving.cancel()
         try:
             await asyncio.wait_for(client.shutdown(), _CLOSE_TIMEOUT_S)
+            await asyncio.wait_for(self._hand_over(client), _CLOSE_TIMEOUT_S)
         except Exception as error:  # noqa: BLE001  (it is given up in any case)
             log.debug("the SDK did not shut down cleanly: %r", error)
+        for task in self._tasks:
+            task.cancel()
         del client
         gc.collect()  # the SDK leaves sockets to the collector
+
+    async def _hand_over(self, client: Any) -> None:
+        """Wait until all that the SDK has acknowledged to the hub was handed over: nobody sends it again."""
+        if self._tasks:
+            inbox = client._inbox_manager.get_c2d_message_inbox()
+            while not inbox.empty():
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0)
+            await self._received.join()
 
 
 def explain(error: BaseException, credential: Credential) -> HubError:  # noqa: PLR0911  (one line a cause)

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hw.settings import did_you_mean
+
 VARIABLE = "IOTHUB_DEVICE_CONNECTION_STRING"
 _CREDENTIAL = "connection-string"
 
@@ -76,6 +78,10 @@ def parse(text: str, source: str) -> Credential:
         name, equals, value = part.partition("=")
         if equals:
             parts[name.strip()] = value.strip()
+    known = ("HostName", "DeviceId", "SharedAccessKey", "SharedAccessKeyName", "GatewayHostName", "ModuleId")
+    for name in parts:
+        if name not in known:
+            raise CredentialError(f"{source}: {name} is unknown{did_you_mean(name, known)}")
     if "SharedAccessKeyName" in parts:
         raise CredentialError(
             f"{source}: this is a service connection string (SharedAccessKeyName); "

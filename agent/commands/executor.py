@@ -126,24 +126,24 @@ class Executor:
             self._post(arrival, outcome)
 
     def step(self, now: float) -> float:
-        """Deal with one arrival."""
+        """Deal with one arrival, by the time when its turn has come: asking the journal may take long."""
         try:
             arrival = self._queue.popleft()
         except IndexError:
             return now + _IDLE_S
-        outcome = self._judge(arrival, now)
+        outcome = self._judge(arrival)
         reason = f" ({outcome['reason']})" if outcome["reason"] else ""
         log.info("command %s: %s%s", arrival.command_id, outcome["status"], reason)
         self._finish(arrival, outcome)
         self._post(arrival, outcome)
         return now
 
-    def close(self) -> None:
-        """Let go of the journal."""
+    def close(self, timeout_s: float = -1) -> None:
+        """Let go of the journal (Journal.close)."""
         if self._journal is not None:
-            self._journal.close()
+            self._journal.close(timeout_s)
 
-    def _judge(self, arrival: Arrival, now: float) -> dict[str, Any]:
+    def _judge(self, arrival: Arrival) -> dict[str, Any]:
         message = arrival.message
         earlier, journal_works = self._earlier(arrival)
         same_body = earlier is not None and earlier.digest == arrival.digest
@@ -165,7 +165,7 @@ class Executor:
             return self._outcome(
                 arrival, command, "refused", f"no-journal: {_ONLY_SAFE} while the disk fails"
             )
-        refusal = self._refusal(arrival, command, now)
+        refusal = self._refusal(arrival, command, self._timekeeper.clock.monotonic())
         return self._outcome(arrival, command, *refusal) if refusal else self._drive(arrival, command)
 
     def _earlier(self, arrival: Arrival) -> tuple[Arrival | None, bool]:

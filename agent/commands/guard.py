@@ -103,7 +103,10 @@ class Guard:
         except FutureTimeout:
             if future.cancel():
                 raise HardwareError("the guard did not answer in time") from None
-            return future.result()  # it was looking at the request just then
+        try:
+            return future.result(_ANSWER_S)  # it was looking at the request just then
+        except FutureTimeout:
+            raise HardwareError("the guard hangs in the driver") from None
 
     def request(
         self, name: str, value: object, for_s: float | None, command_id: str | None = None
@@ -178,12 +181,15 @@ class Guard:
                 request.future.set_exception(Refusal("stopping: the agent is ending"))
         for name, guarded in self._guarded.items():
             status = self.status.get(name)
-            if status is not None and status.value != status.safe:
-                self._return(name, now, "stop")
+            try:
+                if status is not None and status.value != status.safe:
+                    self._return(name, now, "stop")
+            except Exception as error:  # noqa: BLE001  (a driver that breaks its contract keeps no other driven)
+                log.error("%s could not be made safe: %r", name, error)
             try:
                 guarded.actuator.close()
-            except HardwareError as error:
-                log.error("%s could not be let go of safely: %s", name, error)
+            except Exception as error:  # noqa: BLE001
+                log.error("%s could not be let go of safely: %r", name, error)
 
     def _answer(self, request: _Request, now: float) -> None:
         if not request.future.set_running_or_notify_cancel():
@@ -192,6 +198,9 @@ class Guard:
             request.future.set_result(self._obey(request, now))
         except (Refusal, HardwareError) as error:
             request.future.set_exception(error)
+        except BaseException as error:  # whoever waits is not left waiting while the process goes down
+            request.future.set_exception(HardwareError(f"the guard failed: {error!r}"))
+            raise
 
     def _obey(self, request: _Request, now: float) -> Value:
         """The value that was taken. Raises Refusal, HardwareError."""
@@ -210,16 +219,16 @@ class Guard:
             if (fault := self.status[name].fault) is not None:
                 raise HardwareError(fault)
             return value
-        try:
-            guarded.actuator.drive(value)
-        except HardwareError as error:
-            self._fault(name, now, "fault", error)
-            raise
         before = self.status.get(name)
         away_since = now if before is None or before.away_since_boot_s is None else before.away_since_boot_s
         until, limit = None if request.for_s is None else now + request.for_s, "time-up"
         if guarded.max_on_s is not None and (until is None or away_since + guarded.max_on_s < until):
             until, limit = away_since + guarded.max_on_s, "max-on-time"
+        try:
+            guarded.actuator.drive(value)
+        except HardwareError as error:
+            self._fault(name, now, "fault", error)
+            raise
         self._set(
             name,
             value,

@@ -121,10 +121,12 @@ class Journal:
         """Arrivals whose outcome is not known to be in the outbox, in order. Raises sqlite3.Error."""
         return self._select("posted = 0 AND outcome IS NOT NULL ORDER BY number")
 
-    def close(self) -> None:
-        """May be called twice."""
-        with self._lock:
+    def close(self, timeout_s: float = -1) -> None:
+        """Let go of the file. A stalled card is waited for ``timeout_s`` at most (-1: as long as it takes);
+        the end of the process then does it. May be called twice."""
+        if self._lock.acquire(timeout=timeout_s):
             self._db.close()
+            self._lock.release()
 
     def _select(self, where: str, *values: object) -> list[Arrival]:
         with self._lock:

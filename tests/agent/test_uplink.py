@@ -189,9 +189,44 @@ def test_a_client_that_does_not_close_is_abandoned_and_counted() -> None:
     rig.hub.closes = False
     rig.run(1.0)
     rig.hub.newest.lose()
-    rig.run(60.0)
+    rig.run(250.0)
     assert rig.uplink.status.state == "up"
     assert rig.uplink.status.abandoned_clients == 1
+
+
+def test_an_sdk_that_hangs_for_good_ends_the_process() -> None:
+    """Clients that never end are counted, and past the bound the worker fails: a fresh start loses nothing."""
+    rig = Rig(rows=1)
+    rig.hub.closes = False
+    with pytest.raises(RuntimeError, match="it hangs"):
+        for _ in range(100):
+            rig.run(300.0)
+            rig.hub.newest.lose()
+
+
+def test_no_second_client_waits_in_a_handshake() -> None:
+    """While a client that was given up still sits in its connect, no other is made; then at once."""
+    rig = Rig()
+    rig.hub.answers_connect = rig.hub.closes = False
+    rig.run(31.0)
+    rig.run(100.0)
+    assert len(rig.hub.clients) == 1
+    rig.hub.answers_connect = rig.hub.closes = True
+    rig.hub.newest.closing.set_result(None)
+    rig.run(5.0)
+    assert len(rig.hub.clients) == 2
+    assert rig.uplink.status.state == "up"
+
+
+def test_a_clock_that_becomes_right_ends_the_wait() -> None:
+    """What a wrong clock kept out is tried again within seconds of the clock being set."""
+    rig = Rig()
+    rig.hub.refusal = HubRefused("wrong key, or this machine's clock is wrong")
+    rig.run(3600.0)
+    rig.hub.refusal = None
+    rig.clock.set_wall(rig.clock.wall() + 86400.0)
+    rig.run(6.0)
+    assert rig.uplink.status.state == "up"
 
 
 def test_stop_keeps_what_is_confirmed_and_gives_back_the_rest() -> None:

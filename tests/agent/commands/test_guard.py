@@ -279,7 +279,7 @@ def test_an_actuator_that_cannot_be_let_go_of_is_told(
 
     monkeypatch.setattr(bench.beacon, "close", stuck)
     bench.guard.stop(bench.clock.monotonic())
-    assert "beacon could not be let go of safely: the pin is gone" in caplog.text
+    assert "beacon could not be let go of safely: DeviceUnavailable('the pin is gone')" in caplog.text
     with pytest.raises(HardwareError, match="closed"):
         bench.heater.drive(False)
 
@@ -294,3 +294,31 @@ def test_is_safe_asks_the_actuator(bench: Bench) -> None:
     assert vent.is_safe("v", 0)
     assert vent.simulated("v")
     assert not vent.simulated("w")
+
+
+def test_a_driver_that_breaks_its_contract_keeps_no_other_driven(bench: Bench) -> None:
+    """At the stop every actuator is made safe and let go of, whatever another one raises."""
+    bench.ask(True)
+    bench.ask(True, name="heater")
+    broken = bench.beacon
+
+    def drive(value: Value) -> None:
+        raise OSError("a bug in the driver")
+
+    broken.drive = drive  # type: ignore[method-assign]
+    bench.guard.stop(bench.clock.monotonic())
+    assert bench.heater.driven[-1] is False
+
+
+def test_whoever_waits_for_a_guard_that_dies_is_told(bench: Bench) -> None:
+    """The step raises, which ends the process; the one who asked gets an error and does not wait for ever."""
+
+    def drive(value: Value) -> None:
+        raise OSError("a bug in the driver")
+
+    bench.beacon.drive = drive  # type: ignore[method-assign]
+    future = bench.guard.request("beacon", True, None)
+    with pytest.raises(OSError, match="a bug"):
+        bench.step()
+    with pytest.raises(HardwareError, match="the guard failed"):
+        future.result(0)

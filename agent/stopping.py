@@ -1,0 +1,43 @@
+"""How the process is asked to end.
+
+A threading.Event may not be set in a signal handler: its lock is not reentrant, and the main thread may hold
+it just then. SimpleQueue is documented to be reentrant.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import signal
+
+
+class StopRequest:
+    """Set once, by anybody; waited for by the main thread.
+
+    Thread safety: ``set`` from any thread and from signal handlers; ``wait`` on one thread.
+    """
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._set = False
+
+    def set(self) -> None:
+        """May be called twice."""
+        self._set = True
+        self._queue.put(None)
+
+    def is_set(self) -> bool:
+        return self._set
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until it is set, for ``timeout_s`` at most; whether it is."""
+        if not self._set:
+            with contextlib.suppress(queue.Empty):
+                self._queue.get(timeout=max(0.0, timeout_s))
+        return self._set
+
+    def on_signals(self) -> None:
+        """Have Ctrl-C, SIGTERM and a terminal that hangs up set it. On the main thread only."""
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), lambda *_: self.set())
