@@ -189,12 +189,16 @@ class Config:
 
     @property
     def state_directory(self) -> Path:
-        """``device.state_directory``, else systemd's, else the user's own."""
+        """``device.state_directory``, else systemd's, else the system's or the user's own.
+
+        A configuration under /etc is the system's, whoever reads it: all must find the same lock.
+        """
         if self.device.state_directory:
             return Path(self.device.state_directory).expanduser()
         if given := os.environ.get("STATE_DIRECTORY"):
             return Path(given.split(":")[0])
-        if getattr(os, "geteuid", lambda: 1)() == 0:
+        of_system = self.path is not None and self.path.absolute().is_relative_to("/etc")
+        if of_system or getattr(os, "geteuid", lambda: 1)() == 0:
             return Path("/var/lib/masthead")
         return Path("~/.local/state/masthead").expanduser()
 
@@ -234,7 +238,7 @@ def find(given: Path | None) -> Path:
 def load(path: Path) -> Config:
     """The checked configuration in ``path``. Raises ConfigError with every error there is."""
     try:
-        text = path.read_bytes().decode()
+        text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -13,6 +13,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from . import __version__, service, status
 from .batching import METERING_UNIT_BYTES, Batcher
 from .cloud import HubClient
 from .cloud.azure import AzureHubClient, AzureLoop, HubOptions
-from .cloud.credentials import Credential
+from .cloud.credentials import Credential, CredentialError
 from .commands.executor import CommandRules, Executor
 from .commands.guard import Guard, Guarded, Refusal
 from .commands.journal import Journal
@@ -79,7 +80,11 @@ class Daemon:
         self.run_id = secrets.token_hex(4)
         self._timekeeper = Timekeeper(self._clock, read_boot_id())
         self._credential, self._no_credential = find_credential(config)
-        options = HubOptions(read_ca(ca_file or config.device.ca_file), product_info(config))
+        options = HubOptions(product_info=product_info(config))
+        try:
+            options = replace(options, ca_pem=read_ca(ca_file or config.device.ca_file))
+        except CredentialError as error:
+            self._credential, self._no_credential = None, str(error)
         self.lock = StateLock(config.state_directory)
         try:
             actuators = open_actuators(config.actuators, self._clock)
@@ -213,7 +218,12 @@ class Daemon:
                     raise ConfigError(f"sensor {sampler.sensor_id!r}: {error}") from error
             self._say_what_is_simulated()
             self.writer.open(now)
-            self._announce("started", version=__version__, sensors=[s.sensor_id for s in self.samplers])
+            self._announce(
+                "started",
+                version=__version__,
+                sensors=[s.sensor_id for s in self.samplers],
+                actuators={name: status.value for name, status in self.guard.status.items()},
+            )
             self.executor.recover()
         except BaseException:
             self._let_go()
@@ -296,7 +306,7 @@ class Daemon:
             self.writer.close(self._clock.monotonic())
         else:
             log.error("the disk does not answer: what was not yet stored is lost")
-        log.info("stopped: %d rows wait for the next start", self.writer.status.backlog)
+        log.info("stopped: %d rows wait for the next start", self.writer.status.stats.unsent)
         self.lock.release()
 
     def _drain(self, until: float) -> None:

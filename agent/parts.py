@@ -46,15 +46,17 @@ def find_credential(config: Config) -> tuple[Credential | None, str | None]:
 
 
 def read_ca(ca_file: str | None) -> str | None:
-    """The private CA to trust as PEM text, or None for the system's. Raises ConfigError."""
+    """The private CA to trust as PEM text, or None for the system's. Raises CredentialError."""
     if ca_file is None:
         return None
+    remedy = "set device.ca_file (or MASTHEAD_CA_FILE) to the PEM file of the hub's CA"
     try:
         text = Path(ca_file).expanduser().read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"device.ca_file: {ca_file} cannot be read: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else "not a text file"
+        raise CredentialError(f"the CA file {ca_file} cannot be read ({reason}): {remedy}") from error
     if "-----BEGIN CERTIFICATE-----" not in text:
-        raise ConfigError(f"device.ca_file: {ca_file} is no PEM file of certificates")
+        raise CredentialError(f"the CA file {ca_file} holds no certificate: {remedy}")
     return text
 
 

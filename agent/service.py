@@ -9,11 +9,16 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import queue
 import socket
 import sys
+import time
+from logging.handlers import QueueHandler, QueueListener
 
 from .redact import redact
 
+_MOST_RECORDS = 1000
+_FLUSH_S = 0.5
 _PRIORITY = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
 
 
@@ -81,12 +86,42 @@ def under_journald() -> bool:
     return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
 
 
+class _Forwarder(QueueHandler):
+    """Leaves the writing to a thread of its own: a terminal or a journal that stands still holds up nobody.
+
+    What does not fit into the queue meanwhile is not logged.
+    """
+
+    queue: queue.Queue[logging.LogRecord]
+
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        return record
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(queue.Full):
+            self.queue.put_nowait(record)
+
+    def flush(self) -> None:
+        """Wait a moment for what is queued to be written."""
+        deadline = time.monotonic() + _FLUSH_S
+        while self.queue.unfinished_tasks and time.monotonic() < deadline:
+            time.sleep(0.005)
+
+
+def flush_logging() -> None:
+    """Wait a moment for the log to be written, before the process ends."""
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+
+
 def setup_logging(*, verbose: bool = False, sdk: bool = False) -> None:
     """Log to standard error. ``sdk``: the Azure SDK's log too, which is otherwise silent."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LineFormatter(under_journald()))
+    records: queue.Queue[logging.LogRecord] = queue.Queue(_MOST_RECORDS)
+    QueueListener(records, handler).start()
     root = logging.getLogger()
-    root.handlers = [handler]
+    root.handlers = [_Forwarder(records)]
     root.setLevel(logging.INFO)
     logging.getLogger("agent").setLevel(logging.DEBUG if verbose else logging.INFO)
     for name in ("azure", "paho"):

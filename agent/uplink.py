@@ -70,7 +70,7 @@ class _Sending:
 
 @dataclass(frozen=True, slots=True)
 class _Closing:
-    """A client on its way out. ``hung``: it was given up while connecting, and the SDK may still sit there."""
+    """A client on its way out. ``hung``: given up while connecting, where the SDK may still sit."""
 
     future: Future[None]
     deadline: float

@@ -171,7 +171,12 @@ def _expected(hint: Any, meta: Mapping[str, Any]) -> str:
         words = " or ".join(_WORDS.get(m, getattr(m, "__name__", str(m))) for m in members)
     low, high = meta.get("minimum"), meta.get("maximum")
     if low is not None and high is not None:
-        return f"{words} from {low:g} to {high:g}"
+        return f"{words} from {_figure(low)} to {_figure(high)}"
     if low is not None:
-        return f"{words}, at least {low:g}"
-    return f"{words}, at most {high:g}" if high is not None else words
+        return f"{words}, at least {_figure(low)}"
+    return f"{words}, at most {_figure(high)}" if high is not None else words
+
+
+def _figure(number: float) -> str:
+    """In full, so that it can be copied."""
+    return str(int(number)) if number == int(number) else f"{number:g}"

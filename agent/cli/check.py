@@ -178,6 +178,7 @@ def _hub(config: Config) -> Iterator[Finding]:
         except (OSError, UnicodeError) as error:
             yield Finding(what, False, _remedy(what, error, credential, ca_file))
             return
+    yield Finding("key", None, "not tried here: `masthead status` says whether the hub takes it")
 
 
 def _resolve(credential: Credential) -> str:
@@ -209,6 +210,9 @@ def _remedy(what: str, error: Exception, credential: Credential, ca_file: str | 
     if isinstance(error, ssl.SSLCertVerificationError):
         remedy = "set device.ca_file (or MASTHEAD_CA_FILE) to its CA, and look at this machine's clock"
         return f"{host} is not trusted ({error.verify_message}): {remedy}"
-    if isinstance(error, FileNotFoundError | PermissionError) or "NO_CERTIFICATE" in reason:
+    if (
+        isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError)
+        or "NO_CERTIFICATE" in reason
+    ):
         return f"{ca_file} (device.ca_file or MASTHEAD_CA_FILE) is no readable PEM file ({reason})"
     return f"{host} does not speak TLS as expected ({reason}): is it the hub?"

@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
 from agent.config import Config, ConfigError, find, load
+from agent.service import flush_logging
 
 config_option = click.option(
     "--config",
     "config_path",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path, readable=False),
     metavar="FILE",
     help="Configuration file.  [default: $MASTHEAD_CONFIG, else masthead.toml in ~/.config/masthead, "
     "else in /etc/masthead]",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
+
+
+class Seconds(click.FloatRange):
+    """A finite number of seconds."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        converted = super().convert(value, param, ctx)
+        if not math.isfinite(converted):
+            self.fail(f"expected a number of seconds, got {value!r}", param, ctx)
+        return converted
 
 
 def load_config(path: Path | None) -> Config:
@@ -61,16 +74,17 @@ def ends_process(command: Callable[..., int]) -> Callable[..., None]:
     """For commands that ran the SDK: leave with their exit code, without waiting for the SDK's threads.
 
     The interpreter would join them at its exit, and one of them may sit in a connect for a minute.
-    Everything of ours is closed by then.
+    Everything of ours is closed by then. An exception leaves as usual: then nothing was started.
     """
 
     @functools.wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> None:
-        code = command(*args, **kwargs)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        if threading.active_count() > 1:
-            os._exit(code)
-        sys.exit(code)
+        try:
+            code = command(*args, **kwargs)
+        finally:
+            flush_logging()
+        with suppress(OSError):
+            sys.stdout.flush()
+        os._exit(code)
 
     return wrapper

@@ -18,7 +18,7 @@ import click
 from agent import service
 from agent.stopping import StopRequest
 
-from .common import ends_process, one_line_errors
+from .common import Seconds, ends_process, one_line_errors
 
 if TYPE_CHECKING:
     from agent.daemon import Daemon
@@ -75,7 +75,7 @@ class _Result:
 
 
 @click.command("demo")
-@click.option("--for", "for_s", type=click.FloatRange(1, 86400), metavar="SECONDS", help="End after so long.")
+@click.option("--for", "for_s", type=Seconds(1, 86400), metavar="SECONDS", help="End after so long.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object at the end, and nothing else (with --for)."
 )

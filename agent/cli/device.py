@@ -16,7 +16,7 @@ from agent.config import Config
 from agent.control import ControlClient, NoDaemon
 from agent.status import describe, value_text
 
-from .common import config_option, json_option, load_config, one_line_errors, until_interrupted
+from .common import Seconds, config_option, json_option, load_config, one_line_errors, until_interrupted
 
 _OUTBOX_WORDS = {
     "stored": "stored in this run",
@@ -87,7 +87,7 @@ def outbox_command(config_path: Path | None, as_json: bool) -> None:
 @click.option(
     "--every",
     "every_s",
-    type=click.FloatRange(0.1, 3600),
+    type=Seconds(0.1, 3600),
     default=1.0,
     show_default=True,
     metavar="SECONDS",
@@ -118,7 +118,7 @@ def sample_command(config_path: Path | None, as_json: bool, count: int | None, e
 @click.option(
     "--for",
     "for_s",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(min=0, min_open=True),
     metavar="SECONDS",
     help="How long; then back to safe.",
 )

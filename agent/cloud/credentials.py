@@ -18,6 +18,9 @@ from hw.settings import did_you_mean
 VARIABLE = "IOTHUB_DEVICE_CONNECTION_STRING"
 _CREDENTIAL = "connection-string"
 
+CREDENTIAL_STORE = Path("/etc/credstore/masthead.connection-string")
+"""Where deploy/masthead.service has systemd look; readable for root alone."""
+
 
 class CredentialError(Exception):
     """No usable credential. The text says where it was looked for and what to do; never the secret."""
@@ -40,7 +43,7 @@ class Credential:
 
 
 def find(file: str | None, environment: Mapping[str, str] = os.environ) -> Credential:
-    """The connection string from the environment, else systemd's credential, else ``file``.
+    """The connection string from the environment, systemd's credential, ``file``, else systemd's store.
 
     Raises CredentialError.
     """
@@ -50,10 +53,12 @@ def find(file: str | None, environment: Mapping[str, str] = os.environ) -> Crede
         path = Path(folder) / _CREDENTIAL
         if path.is_file():
             return parse(_read(path), f"systemd credential {_CREDENTIAL}")
+    if file is None and os.access(CREDENTIAL_STORE, os.R_OK):
+        return parse(_read(CREDENTIAL_STORE), str(CREDENTIAL_STORE))
     if file is None:
         raise CredentialError(
             f"no connection string: set {VARIABLE}, or device.connection_string_file, "
-            f"or give systemd the credential {_CREDENTIAL!r}"
+            f"or give systemd the credential {_CREDENTIAL!r} (only root can see {CREDENTIAL_STORE})"
         )
     path = Path(file).expanduser()
     text = _read(path)
@@ -85,7 +90,7 @@ def parse(text: str, source: str) -> Credential:
     if "SharedAccessKeyName" in parts:
         raise CredentialError(
             f"{source}: this is a service connection string (SharedAccessKeyName); "
-            "the device's own has DeviceId: `masthead device show ID` prints it"
+            "the device's own has DeviceId in its place"
         )
     if "ModuleId" in parts:
         raise CredentialError(

@@ -73,7 +73,7 @@ class ReplayAnemometer:
     @classmethod
     def open(cls, settings: Settings, clock: Clock) -> ReplayAnemometer:  # noqa: ARG003  (every driver is given it)
         """Reads the whole file. Raises DeviceMisconfigured with the line that is wrong."""
-        path = Path(settings.file).expanduser()
+        path = Path(settings.file).expanduser().absolute()
         try:
             with path.open(encoding="utf-8-sig", newline="") as file:
                 recording = _parse(file)

@@ -126,14 +126,20 @@ def until_running(daemon: Daemon) -> tuple[threading.Thread, list[int]]:
     return thread, codes
 
 
-def test_a_ca_file_that_is_none_is_said_before_anything_starts(tmp_path: Path) -> None:
-    """Missing, or no certificate: a configuration error that names the key."""
+def test_without_its_ca_file_the_agent_samples_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Missing, or no certificate: as without a credential nothing is sent, and status says what to do."""
+    monkeypatch.setenv("IOTHUB_DEVICE_CONNECTION_STRING", "HostName=h;DeviceId=d;SharedAccessKey=c2VjcmV0")
     (tmp_path / "ca.pem").write_text("nothing")
-    with pytest.raises(ConfigError, match=r"device\.ca_file: .* is no PEM file"):
-        Daemon(config(tmp_path, device=f'ca_file = "{tmp_path / "ca.pem"}"'))
-    with pytest.raises(ConfigError, match=r"device\.ca_file: .* cannot be read"):
-        Daemon(config(tmp_path), ca_file=str(tmp_path / "missing.pem"))
-    assert free(tmp_path)
+    for ca_file, said in (("ca.pem", "holds no certificate"), ("missing.pem", "No such file")):
+        daemon = Daemon(config(tmp_path), ca_file=str(tmp_path / ca_file))
+        daemon.start()
+        link = daemon.snapshot()["link"]
+        daemon.shut_down()
+        assert link["state"] == "off"
+        assert said in link["lastError"]
+        assert "set device.ca_file" in link["lastError"]
 
 
 def test_an_actuator_that_cannot_be_opened_closes_the_others(

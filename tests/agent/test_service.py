@@ -8,6 +8,7 @@ import os
 import re
 import socket
 import sys
+import threading
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -127,7 +128,12 @@ def logs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     root, names = logging.getLogger(), ("agent", "azure", "paho")
     before = root.handlers, root.level, {name: logging.getLogger(name).level for name in names}
     monkeypatch.delenv("JOURNAL_STREAM", raising=False)
-    yield lambda: capsys.readouterr().err
+
+    def read() -> str:
+        service.flush_logging()
+        return capsys.readouterr().err
+
+    yield read
     root.handlers, root.level = before[0], before[1]
     for name, level in before[2].items():
         logging.getLogger(name).setLevel(level)
@@ -142,6 +148,25 @@ def test_the_sdks_log_is_shown_masked_and_only_if_asked_for(logs: Callable[[], s
     service.setup_logging(sdk=True)
     logging.getLogger("azure.iot").debug("connect %s", SECRET)
     assert "connect HostName=h;SharedAccessKey=***;DeviceId=d" in logs()
+
+
+def test_a_log_that_nobody_reads_holds_up_nobody(
+    monkeypatch: pytest.MonkeyPatch, logs: Callable[[], str]
+) -> None:
+    """With standard error blocked, logging goes on at once; what does not fit is not logged."""
+    released = threading.Event()
+
+    class Blocked(io.StringIO):
+        def write(self, text: str) -> int:
+            released.wait(30)
+            return len(text)
+
+    monkeypatch.setattr(sys, "stderr", Blocked())
+    service.setup_logging()
+    for _ in range(20_000):
+        logging.getLogger("agent.x").error("no use")
+    released.set()
+    service.flush_logging()
 
 
 def test_verbose_shows_the_agents_details(logs: Callable[[], str]) -> None:
