@@ -70,6 +70,8 @@ def connect(path: Path) -> sqlite3.Connection:
         db.execute(f"PRAGMA journal_size_limit = {LOG_PAGES * FRAME_BYTES}")
         if version == 0:
             db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+        with suppress(sqlite3.OperationalError):  # a full disk: the log can be read as it is
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # else it grows over crashes that follow each other
     except BaseException:
         db.close()
         raise

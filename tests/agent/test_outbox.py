@@ -436,3 +436,18 @@ def test_the_newest_row_carries_the_count_when_everything_is_sent(tmp_path: Path
     assert not box.created
     assert box.append([reading()])[0].sequence == 6
     box.close()
+
+
+def test_clocks_of_boots_without_rows_are_forgotten(tmp_path: Path) -> None:
+    """A mast that starts a thousand times keeps the clocks of boots whose rows it has, and its own."""
+    path = tmp_path / "outbox.db"
+    for boot in range(300):
+        box = Outbox(path, run="run", boot_id=f"boot-{boot}", max_bytes=8 << 20)
+        box.set_clock(f"boot-{boot}", BootClock(NOW_S, True))
+        if boot == 7:
+            box.append([Entry("reading", 1.0, {"n": 1})])
+        if boot < 299:
+            box.close()
+    box.expire(NOW_S + 10, 1e9, None)
+    assert set(box.clocks) == {"boot-7", "boot-299"}
+    box.close()

@@ -8,10 +8,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agent.outbox import Outbox, anything
+from agent.outbox_file import StoreDamaged
 from agent.reading import Entry, Row
 from agent.storage import Storage
 from agent.timekeeping import BootClock
@@ -132,6 +134,7 @@ def test_a_file_size_limit_is_a_full_disk(tmp_path: Path) -> None:
 import resource, signal, sys
 sys.path[:0] = {sys.path!r}
 from pathlib import Path
+from typing import Any
 from tests.agent.test_storage import opened, reading, numbers, gapless, anything
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 box = opened(Path({str(tmp_path)!r}) / "outbox.db")
@@ -265,3 +268,31 @@ def test_a_clock_is_kept_with_the_store(tmp_path: Path) -> None:
     box = opened(tmp_path / "outbox.db")
     assert box.clocks == {"boot": BootClock(1.79e9, True)}
     box.close(0.0)
+
+
+def test_a_store_that_is_damaged_again_at_once_gives_no_number_twice(tmp_path: Path) -> None:
+    """Two damaged stores in one append: rows are held in memory under new numbers, and move to the third."""
+    damages = 0
+
+    class Fragile(Outbox):
+        def _make_room(self, pages: int, may_drop: Any) -> None:
+            nonlocal damages
+            if damages:
+                damages -= 1
+                raise StoreDamaged("garbage")
+            super()._make_room(pages, may_drop)
+
+    path = tmp_path / "outbox.db"
+    box = Storage(path, lambda p: Fragile(p, run=RUN, boot_id="boot", max_bytes=8 << 20), RUN, "boot")
+    box.open(0.0)
+    ids = [row.object_id for n in range(5) for row in box.append([reading(n)], anything, float(n))]
+    damages = 2
+    ids += [row.object_id for row in box.append([reading(5)], anything, 5.0)]
+    assert box.degraded is not None
+    box.maintain(100.0)
+    assert box.degraded is None
+    ids += [row.object_id for row in box.append([reading(6)], anything, 101.0)]
+    assert len(set(ids)) == len(ids)
+    assert box.in_memory == 0
+    assert {5, 6} <= set(numbers(box))
+    box.close(102.0)

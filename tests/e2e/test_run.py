@@ -48,7 +48,7 @@ def local_hub(folder: Path) -> Iterator[LocalHub]:
         thread.stop()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_stop_keeps_its_promise_with_a_silent_hub(tmp_path: Path, number: signal.Signals) -> None:
     """Ctrl-C or SIGTERM while a connect hangs: exit 0 in time, and what was stored stays stored."""
     with silent_host() as host:

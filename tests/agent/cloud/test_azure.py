@@ -128,3 +128,35 @@ def test_a_handler_that_fails_does_not_end_the_receiving(loop: AzureLoop, tmp_pa
             assert arrived.wait(TIMEOUT_S)
     finally:
         thread.stop()
+
+
+def test_what_was_acknowledged_is_handed_over_before_the_client_goes(loop: AzureLoop, tmp_path: Path) -> None:
+    """Closing in the middle of a burst: every message that counts as delivered reaches the journal."""
+    thread = HubThread(LocalHub(tmp_path))
+    thread.start()
+    seen: list[str | None] = []
+    first, go_on = threading.Event(), threading.Event()
+
+    def slow(message: CloudMessage) -> None:
+        first.set()
+        go_on.wait(TIMEOUT_S)
+        seen.append(message.message_id)
+
+    try:
+        thread.hub.ensure_device("mast-1")
+        pem = Path(thread.hub.ca_file).read_text()
+        credential = parse(thread.hub.device_connection_string("mast-1"), "test")
+        one = AzureHubClient(loop, credential, HubOptions(ca_pem=pem), SystemClock(), slow)
+        one.connect().result(TIMEOUT_S)
+        for number in range(10):
+            thread.hub.send_c2d("mast-1", b"{}", message_id=f"c{number}")
+        assert first.wait(TIMEOUT_S)
+        while thread.hub.store.c2d.pending("mast-1"):
+            first.wait(0.01)
+        closing = one.close()
+        go_on.set()
+        closing.result(TIMEOUT_S)
+        assert seen == [f"c{number}" for number in range(10)]
+    finally:
+        go_on.set()
+        thread.stop()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from agent.commands.executor import CommandRules
+from agent.commands.journal import Arrival
 
 from .rig import Rig, off, on
 
@@ -336,3 +337,22 @@ def test_the_guard_is_asked_by_name_of_the_command(rig: Rig) -> None:
     assert rig.guard.status["beacon"].why == "command m-1"
     rig.answer(off())
     assert rig.guard.status["beacon"].why == "command without an id"
+
+
+def test_a_command_that_expires_while_the_journal_is_asked_is_not_obeyed(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A card that stalls for 45 s makes no command late: the time that counts is when its turn has come."""
+    assert rig.journal is not None
+    earlier = rig.journal.earlier
+
+    def stalled(arrival: Arrival) -> Arrival | None:
+        rig.clock.advance(45.0)
+        return earlier(arrival)
+
+    monkeypatch.setattr(rig.journal, "earlier", stalled)
+    assert rig.answer(on(), "m-1", expires_in_s=30.0)["status"] == "expired"
+    rig.synchronised = False
+    rig.executor._timekeeper._trusted = None
+    assert "clock-untrusted" in rig.answer(on(), "m-2", expires_in_s=300.0)["reason"]
+    assert True not in rig.beacon.driven
