@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agent import service
+from agent.status import value_text
 from agent.stopping import StopRequest
 
 from .common import Seconds, ends_process, one_line_errors
@@ -237,8 +238,10 @@ def _line(row: Row) -> str:
     if row.entry.kind == "outcome":
         reason = f" ({body['reason']})" if body["reason"] else ""
         return f"{clock}  command {body['command']} {body['actuator']}: {body['status']}{reason}"
-    details = "  ".join(f"{k} {v}" for k, v in body.items() if k not in ("event", "sensor"))
-    return f"{clock}  {body['event']}  {details}"
+    if body["event"] == "actuator-safe":
+        return f"{clock}  {body['actuator']} is {value_text(body['value'])} again ({body['reason']})"
+    details = ", ".join(f"{k} {body[k]}" for k in ("sensor", "reason", "version") if k in body)
+    return f"{clock}  {body['event']}" + (f" ({details})" if details else "")
 
 
 def _wind(body: Any) -> str:
@@ -249,4 +252,4 @@ def _wind(body: Any) -> str:
     compass = (
         "calm" if direction is None else f"{direction:3.0f}° {_COMPASS[round(direction / 22.5) % 16]:<3}"
     )
-    return f"wind {speed:5.1f} m/s  gust {gust_text}  from {compass}  {body['quality']}"
+    return f"wind {speed:5.1f} m/s  3-s gust {gust_text}  from {compass}  {body['quality']}"
