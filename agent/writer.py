@@ -96,7 +96,9 @@ class OutboxWriter:
         """The hub has these rows."""
         with self._lock:
             self._confirmed += rows
-        self.wake()
+            worth_a_step = len(self._confirmed) >= _FLUSH_AT or len(self._confirmed) >= len(self._taken)
+        if worth_a_step:  # else more are on their way
+            self.wake()
 
     def give_back(self, rows: Collection[Row]) -> None:
         """These rows were taken and not confirmed: they are next in line again, in their order."""

@@ -60,12 +60,12 @@ class Relay:
 
     def __enter__(self) -> Relay:
         self._thread.start()
-        asyncio.run_coroutine_threadsafe(
-            asyncio.start_server(self._serve, self._listen, 8883), self._loop
-        ).result()
+        starting = asyncio.start_server(self._serve, self._listen, 8883)
+        self._server = asyncio.run_coroutine_threadsafe(starting, self._loop).result()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._server.close)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
 
