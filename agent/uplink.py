@@ -20,13 +20,15 @@ from hw.clock import Clock
 
 from .backoff import Backoff
 from .batching import Batcher
-from .cloud import HubClient, HubError
+from .cloud import WINDOW, HubClient, HubError
 from .reading import Row
 from .timekeeping import BootClock
 
 log = logging.getLogger(__name__)
 
-WINDOW = 20  # paho puts no more on the wire
+HANDED_OVER = (
+    2 * WINDOW
+)  # a window on the wire, and the next one at hand, so that the wire never waits for us
 _CONNECT_TIMEOUT_S = 30.0
 _CLOSE_TIMEOUT_S = 200.0
 _MOST_ABANDONED = 10  # past so many clients that never ended the process is better begun anew
@@ -206,7 +208,7 @@ class Uplink:
 
     def _fill(self, now: float) -> None:
         assert self._client is not None  # noqa: S101  (for the type checker)
-        while len(self._sending) < WINDOW and (offered := self._rows.take(self._batcher.most_rows)):
+        while len(self._sending) < HANDED_OVER and (offered := self._rows.take(self._batcher.most_rows)):
             message, inside, left_over = self._batcher.build(offered, self._rows.boot_clock)
             if left_over:
                 self._rows.give_back(left_over)

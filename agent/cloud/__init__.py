@@ -14,6 +14,9 @@ from typing import Protocol
 
 from ..reading import Message
 
+WINDOW = 20
+"""Messages on the wire without a confirmation, at most: paho's own limit."""
+
 
 class HubError(Exception):
     """The hub could not be reached or did not take what it was given. The text says what to check."""
@@ -61,7 +64,10 @@ class HubClient(Protocol):
     def connected(self) -> bool: ...
 
     def send(self, message: Message) -> Future[None]:
-        """Done when the hub has confirmed that it stored ``message`` (its PUBACK)."""
+        """Done when the hub has confirmed that it stored ``message`` (its PUBACK).
+
+        More than WINDOW at once wait their turn in the client.
+        """
         ...
 
     def close(self) -> Future[None]:

@@ -21,7 +21,7 @@ from typing import Any
 from hw.clock import Clock
 
 from ..reading import Message
-from . import CloudMessage, HubError, HubRefused, HubUnavailable, HubUntrusted
+from . import WINDOW, CloudMessage, HubError, HubRefused, HubUnavailable, HubUntrusted
 from .credentials import Credential
 
 log = logging.getLogger(__name__)
@@ -88,6 +88,7 @@ class AzureHubClient:
         self._on_message = on_message
         self._received: asyncio.Queue[CloudMessage] = asyncio.Queue()
         self._tasks: list[asyncio.Task[None]] = []
+        self._places = asyncio.Semaphore(WINDOW)
         self._client: Any = None
         self._arguments: dict[str, Any] = {
             "connection_retry": False,
@@ -170,7 +171,8 @@ class AzureHubClient:
         outgoing.correlation_id = message.correlation_id
         outgoing.custom_properties = dict(message.properties)
         try:
-            await client.send_message(outgoing)
+            async with self._places:
+                await client.send_message(outgoing)
         except Exception as error:  # noqa: BLE001  (whatever the SDK raises, the caller is told what to do)
             raise explain(error, self._credential) from None
 

@@ -8,7 +8,7 @@ import pytest
 from agent.batching import Batcher, Batching
 from agent.cloud import HubRefused, HubUnavailable
 from agent.reading import Row
-from agent.uplink import WINDOW, Uplink
+from agent.uplink import HANDED_OVER, Uplink
 from tests.clock import FakeClock
 from tests.fakes import FakeHub, FakeRows
 
@@ -65,13 +65,13 @@ def test_every_row_is_sent_and_confirmed_once() -> None:
     assert rig.hub.stored[0].properties["site"] == "ridge"
 
 
-def test_no_more_than_the_window_is_in_flight() -> None:
-    """While the hub confirms nothing, twenty messages are under way and no more."""
+def test_no_more_than_two_windows_are_handed_over() -> None:
+    """While the hub confirms nothing, one window is on the wire, the next at hand, and no more."""
     rig = Rig(rows=100)
     rig.hub.confirms = False
     rig.run(5.0)
-    assert len(rig.hub.newest.in_flight) == WINDOW
-    assert rig.uplink.status.in_flight == WINDOW
+    assert len(rig.hub.newest.in_flight) == HANDED_OVER
+    assert rig.uplink.status.in_flight == HANDED_OVER
 
 
 def test_a_lost_connection_gives_everything_back() -> None:

@@ -1,19 +1,22 @@
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from agent.cloud import CloudMessage, HubUnavailable, HubUntrusted
+from agent.cloud import WINDOW, CloudMessage, HubUnavailable, HubUntrusted
 from agent.cloud.azure import AzureHubClient, AzureLoop, HubOptions, explain
 from agent.cloud.credentials import Credential, parse
 from agent.localhub.hub import LocalHub
 from agent.localhub.thread import HubThread
+from agent.reading import Message
 from hw.clock import SystemClock
 
 TIMEOUT_S = 30.0
@@ -160,3 +163,32 @@ def test_what_was_acknowledged_is_handed_over_before_the_client_goes(loop: Azure
     finally:
         go_on.set()
         thread.stop()
+
+
+def test_no_more_than_a_window_is_on_the_wire(loop: AzureLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many messages are handed over, the SDK is given twenty, and the next as each is confirmed."""
+    given: list[asyncio.Future[None]] = []
+
+    class Sdk:
+        async def send_message(self, message: object) -> None:
+            given.append(asyncio.get_running_loop().create_future())
+            await given[-1]
+
+        async def shutdown(self) -> None:
+            pass
+
+    one = client(loop, _string("127.0.0.253"))
+    monkeypatch.setattr(one, "_client", Sdk())
+    futures = [one.send(Message(b"{}", f"m-{n}")) for n in range(45)]
+    done = 0
+    while done < 45:
+        while len(given) < min(done + WINDOW, 45):
+            time.sleep(0.001)
+        assert len(given) == min(done + WINDOW, 45)
+        loop.submit(_confirm(given[done])).result(TIMEOUT_S)
+        futures[done].result(TIMEOUT_S)
+        done += 1
+
+
+async def _confirm(future: asyncio.Future[None]) -> None:
+    future.set_result(None)
