@@ -69,7 +69,7 @@ class Daemon:
         """Build everything; nothing runs yet. ``ca_file`` overrides the configuration's; ``run`` comes to its
         end when ``stopping`` is set.
 
-        Raises ConfigError, StateError, StoreUnreadable.
+        Raises ConfigError, StateError.
         """
         self._clock = clock or SystemClock()
         self._started = self._clock.monotonic()
@@ -258,7 +258,9 @@ class Daemon:
         else:
             service.notify(f"STATUS=stuck: {', '.join(stuck)}")
         if stuck != stuck_before:
-            log.error("stuck: %s", ", ".join(stuck)) if stuck else log.info("no longer stuck")
+            log.log(
+                logging.ERROR if stuck else logging.INFO, "stuck: %s", ", ".join(stuck) or "nothing any more"
+            )
         return stuck
 
     def stop(self) -> None:

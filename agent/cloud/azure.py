@@ -112,9 +112,8 @@ class AzureHubClient:
         return self._loop.submit(self._connect())
 
     async def _connect(self) -> None:
-        from azure.iot.device.aio import (
-            IoTHubDeviceClient,
-        )  # a second on a small board: not in a worker's step
+        # imported here: it takes a second on a small board, which no worker's step has
+        from azure.iot.device.aio import IoTHubDeviceClient
 
         try:
             client = self._client = IoTHubDeviceClient.create_from_connection_string(
@@ -172,6 +171,8 @@ class AzureHubClient:
         outgoing.custom_properties = dict(message.properties)
         try:
             async with self._places:
+                if self._client is not client:  # closed while this one waited its turn: it is sent elsewhere
+                    raise HubUnavailable("the connection is closed")
                 await client.send_message(outgoing)
         except Exception as error:  # noqa: BLE001  (whatever the SDK raises, the caller is told what to do)
             raise explain(error, self._credential) from None
@@ -199,7 +200,7 @@ class AzureHubClient:
             inbox = client._inbox_manager.get_c2d_message_inbox()
             while not inbox.empty():
                 await asyncio.sleep(0.01)
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.05)  # the last one is on its way from the SDK's loop to ours
             await self._received.join()
 
 

@@ -155,18 +155,22 @@ def test_a_log_that_nobody_reads_holds_up_nobody(
 ) -> None:
     """With standard error blocked, logging goes on at once; what does not fit is not logged."""
     released = threading.Event()
+    written: list[str] = []
 
     class Blocked(io.StringIO):
         def write(self, text: str) -> int:
             released.wait(30)
+            written.append(text)
             return len(text)
 
     monkeypatch.setattr(sys, "stderr", Blocked())
     service.setup_logging()
     for _ in range(20_000):
         logging.getLogger("agent.x").error("no use")
+    assert written == []
     released.set()
     service.flush_logging()
+    assert 0 < len([text for text in written if "no use" in text]) < 20_000
 
 
 def test_verbose_shows_the_agents_details(logs: Callable[[], str]) -> None:
