@@ -15,6 +15,7 @@ class WindSample:
     ``direction_deg``: degrees clockwise from true north that the wind comes from, in [0, 360), or None.
     ``fault``: why the speed (or, with a speed present, the direction) is missing, else None.
     ``raw``: what the instrument itself said (pulses, hertz, volts, counts), for a person at the mast.
+    ``flags``: what is doubtful about a value that is there, by the names of agent/wind/quality.py.
     """
 
     time_s: float
@@ -22,6 +23,7 @@ class WindSample:
     direction_deg: float | None = None
     fault: str | None = None
     raw: Mapping[str, float] = field(default_factory=dict)
+    flags: tuple[str, ...] = ()
 
 
 class Anemometer(Protocol):

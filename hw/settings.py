@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import sys
 import types
 import typing
@@ -39,16 +40,38 @@ def setting(
     maximum: float | None = None,
     choices: tuple[Any, ...] | None = None,
     example: Any = None,
+    hexadecimal: bool = False,
+    suggested: bool = False,
 ) -> Any:
     """A dataclass field with what a person needs to know of it.
 
     ``doc`` is one line without a full stop; limits are inclusive; ``example`` is what documentation
-    shows where there is no default.
+    shows where there is no default; ``hexadecimal``: a number that people write so, such as an address;
+    ``suggested``: most people give it, so the stanza to copy does, with its example.
     """
-    meta = {"doc": doc, "minimum": minimum, "maximum": maximum, "choices": choices, "example": example}
+    meta = {
+        "doc": doc,
+        "minimum": minimum,
+        "maximum": maximum,
+        "choices": choices,
+        "example": example,
+        "hexadecimal": hexadecimal,
+        "suggested": suggested,
+    }
     if isinstance(default, (dict, list)):
         return dataclasses.field(default_factory=default.copy, metadata=meta)
     return dataclasses.field(default=default, metadata=meta)
+
+
+def toml_text(value: object, meta: Mapping[str, Any]) -> str:
+    """``value`` as it is written in the file; ``meta`` is the metadata of its field."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{json.dumps(k)} = {toml_text(v, meta)}" for k, v in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(toml_text(v, meta) for v in value) + "]"
+    if meta.get("hexadecimal") and isinstance(value, int) and not isinstance(value, bool):
+        return f"0x{value:02x}"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -100,7 +123,7 @@ def _convert(value: Any, hint: Any, meta: Mapping[str, Any], key: str) -> tuple[
         return parse(hint, value, key)
     converted, good = _match(value, hint)
     if not good or not _within(converted, meta):
-        wrong = f"expected {_expected(hint, meta)}, got {_shown(value)}{_hint(value, meta)}"
+        wrong = f"expected {_expected(hint, meta)}, got {_shown(value, meta)}{_hint(value, meta)}"
         return None, [SettingError(key, wrong)]
     return converted, []
 
@@ -113,8 +136,10 @@ def _hint(value: Any, meta: Mapping[str, Any]) -> str:
     return ""
 
 
-def _shown(value: Any) -> str:
-    return {True: "true", False: "false"}[value] if isinstance(value, bool) else repr(value)
+def _shown(value: Any, meta: Mapping[str, Any]) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return toml_text(value, meta) if meta.get("hexadecimal") and isinstance(value, int) else repr(value)
 
 
 def _match(value: Any, hint: Any) -> tuple[Any, bool]:  # noqa: PLR0911  (one line a type)
@@ -156,27 +181,40 @@ def _within(value: Any, meta: Mapping[str, Any]) -> bool:
 
 
 _WORDS = {bool: "true or false", float: "a number", int: "a whole number", str: "a text"}
+_MANY = {bool: "switches", float: "numbers", int: "whole numbers", str: "texts"}
 
 
 def _expected(hint: Any, meta: Mapping[str, Any]) -> str:
     if meta.get("choices") is not None:
-        return "one of " + ", ".join(_shown(c) if isinstance(c, bool) else repr(c) for c in meta["choices"])
-    members = [m for m in typing.get_args(hint) or (hint,) if m is not type(None)]
-    origin = typing.get_origin(hint)
-    if origin is tuple:
-        words = "a list of " + _WORDS.get(members[0], "values").removeprefix("a ") + "s"
-    elif origin in (dict, Mapping):
-        words = "a table of texts"
-    else:
-        words = " or ".join(_WORDS.get(m, getattr(m, "__name__", str(m))) for m in members)
+        return "one of " + ", ".join(_shown(c, meta) for c in meta["choices"])
+    words = _words(hint)
     low, high = meta.get("minimum"), meta.get("maximum")
     if low is not None and high is not None:
-        return f"{words} from {_figure(low)} to {_figure(high)}"
+        return f"{words} from {_figure(low, meta)} to {_figure(high, meta)}"
     if low is not None:
-        return f"{words}, at least {_figure(low)}"
-    return f"{words}, at most {_figure(high)}" if high is not None else words
+        return f"{words}, at least {_figure(low, meta)}"
+    return f"{words}, at most {_figure(high, meta)}" if high is not None else words
 
 
-def _figure(number: float) -> str:
+def _words(hint: Any) -> str:
+    """What a value of this type is called."""
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_words(member) for member in typing.get_args(hint) if member is not type(None))
+    if origin is tuple:
+        return "a list of " + _many(typing.get_args(hint)[0])
+    if origin in (dict, Mapping):
+        return "a table of texts"
+    return _WORDS.get(hint, getattr(hint, "__name__", str(hint)))
+
+
+def _many(hint: Any) -> str:
+    if typing.get_origin(hint) is tuple:
+        return "lists of " + _many(typing.get_args(hint)[0])
+    return _MANY.get(hint, "values")
+
+
+def _figure(number: float, meta: Mapping[str, Any]) -> str:
     """In full, so that it can be copied."""
-    return str(int(number)) if number == int(number) else f"{number:g}"
+    whole = number == int(number)
+    return toml_text(int(number), meta) if whole else f"{number:g}"

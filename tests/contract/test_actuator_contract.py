@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from gpiozero import Device
+from gpiozero.pins.mock import MockFactory, MockPin, MockPWMPin
 
 from hw.actuator import Actuator, Value
 from hw.errors import HardwareError
@@ -22,7 +24,9 @@ class Rig:
     """A driver on the bench, wired to something that tells what it does.
 
     ``takes`` and ``refuses``: values for ``check``; ``accepted``: words of the refusal;
-    ``output``: what the actuator's pin, or whatever it drives, is at now.
+    ``output``: what the actuator's pin, or whatever it drives, is at now. ``pin_class``: the pins of the
+    board, which do PWM only where the driver needs it: such a pin falls to 0 when it is let go of.
+    ``found``: the pin's level before the driver opens it, which is not the safe one.
     """
 
     driver: str
@@ -31,6 +35,31 @@ class Rig:
     refuses: tuple[object, ...]
     accepted: str
     output: Callable[[Any], Value]
+    pin_class: type[MockPin] = MockPin
+    found: bool = True
+
+
+PIN = 17  # without a pull of its own
+
+
+def driven() -> list[float]:
+    """Every state that the pin was driven to, one by one different: what hangs on it keeps the last, also
+    after it was let go of, for nothing else drives it."""
+    return [float(state) for _, state in Device.pin_factory.pin(PIN).states[1:]]
+
+
+def relay(*, on: float) -> Callable[[Any], Value]:
+    return lambda _: driven()[-1] == on
+
+
+def servo(*, minimum: float, maximum: float) -> Callable[[Any], Value]:
+    """A servo stays where its last pulse has put it: 1 to 2 ms of 20 from the lowest to the highest angle."""
+
+    def angle(_: Any) -> Value:
+        pulse_ms = next(state for state in reversed(driven()) if state) * 20
+        return round(minimum + (pulse_ms - 1) * (maximum - minimum), 9)
+
+    return angle
 
 
 NEVER: tuple[object, ...] = (None, "", "on", "1", math.nan, math.inf, -math.inf, [], {}, 10**400)
@@ -50,18 +79,74 @@ RIGS = {
         "a number from -10 to 90.5",
         lambda a: a.value,
     ),
+    "relay": Rig(
+        "relay", {"pin": PIN}, (True, False, True), (*NEVER, 0, 1, 0.0), "true or false", relay(on=1)
+    ),
+    "relay, active low": Rig(
+        "relay",
+        {"pin": PIN, "active": "low"},
+        (True, False, True),
+        (*NEVER, 0, 1),
+        "true or false",
+        relay(on=0),
+        found=False,
+    ),
+    "relay, safe when on": Rig(
+        "relay",
+        {"pin": PIN, "safe": True},
+        (True, False),
+        (*NEVER, 0, 1),
+        "true or false",
+        relay(on=1),
+        found=False,
+    ),
+    "relay, active low, safe when on": Rig(
+        "relay",
+        {"pin": PIN, "active": "low", "safe": True},
+        (True, False),
+        (*NEVER, 0, 1),
+        "true or false",
+        relay(on=0),
+    ),
+    "pwm": Rig(
+        "pwm",
+        {"pin": PIN, "maximum": 0.8},
+        (0, 0.29, 0.8),
+        (*NEVER, True, False, -0.01, 0.81, 1),
+        "a number from 0 to 0.8",
+        lambda _: driven()[-1],
+        MockPWMPin,
+    ),
+    "servo": Rig(
+        "servo",
+        {"pin": PIN, "maximum": 80, "safe": -20, "travel_s": 0},
+        (-90, 0, 12.5, 80),
+        (*NEVER, True, False, -90.1, 81),
+        "a number from -90 to 80",
+        servo(minimum=-90, maximum=80),
+        MockPWMPin,
+    ),
 }
 
 Bench = tuple[Actuator, Rig]
 
 
 @pytest.fixture(params=sorted(RIGS))
-def bench(request: pytest.FixtureRequest) -> Bench:
+def bench(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     rig = RIGS[request.param]
+    factory = MockFactory(pin_class=rig.pin_class)
+    monkeypatch.setattr(Device, "pin_factory", factory)
+    pin = factory.pin(PIN)
+    if rig.found:
+        pin.drive_high()
+    pin.clear_states()
     driver = load(ACTUATORS, rig.driver)
     settings, errors = parse(driver.Settings, rig.settings)
     assert errors == []
-    return driver.open(settings, FakeClock()), rig
+    actuator = driver.open(settings, FakeClock())
+    yield actuator, rig
+    actuator.close()
+    factory.reset()
 
 
 def test_every_driver_has_a_rig() -> None:

@@ -10,6 +10,7 @@ import pytest
 from hw import registry
 from hw.errors import DeviceMisconfigured
 from hw.simulated.pins import SimulatedActuator
+from hw.simulated.vane import SimulatedVane
 from hw.simulated.wind import SimulatedAnemometer
 
 ENTRY_POINTS = """
@@ -37,10 +38,11 @@ def other_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_built_in_drivers_load() -> None:
     """Names lead to classes, the same name in each table to its own."""
     assert registry.load(registry.ANEMOMETERS, "simulated") is SimulatedAnemometer
+    assert registry.load(registry.VANES, "simulated") is SimulatedVane
     assert registry.load(registry.ACTUATORS, "simulated") is SimulatedActuator
 
 
-@pytest.mark.parametrize("table", [registry.ANEMOMETERS, registry.ACTUATORS])
+@pytest.mark.parametrize("table", [registry.ANEMOMETERS, registry.VANES, registry.ACTUATORS])
 def test_every_built_in_name_loads_a_driver(table: dict[str, str]) -> None:
     """Each row of the tables names a class that keeps the convention."""
     for name in table:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hw.settings import SettingError, did_you_mean, parse, setting
+from hw.settings import SettingError, did_you_mean, parse, setting, toml_text
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,49 @@ def test_a_dataclass_may_check_its_fields_against_each_other() -> None:
     wrong = "low must not exceed high"
     assert parse(Range, {"low": 2, "high": 1}, "x") == (None, [SettingError("x", wrong)])
     assert parse(Range, {"low": 2, "high": 1}) == (None, [SettingError("(top level)", wrong)])
+
+
+@dataclass(frozen=True)
+class Chip:
+    """Numbers written in base 16, and a table of figures."""
+
+    address: int = setting(0x48, doc="I2C address", choices=(0x48, 0x49), hexadecimal=True)
+    register: int = setting(1, doc="register", minimum=0, maximum=0x7F, hexadecimal=True)
+    points: tuple[tuple[float, float], ...] | None = setting(None, doc="table", example=((0.4, 0),))
+
+
+def test_a_list_of_lists_becomes_tuples() -> None:
+    """Whole numbers in it become numbers."""
+    assert parse(Chip, {"points": [[0.4, 0], [2, 32.4]]})[0] == Chip(points=((0.4, 0.0), (2.0, 32.4)))
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"address": 0x50}, "address: expected one of 0x48, 0x49, got 0x50"),
+        ({"register": 0x80}, "register: expected a whole number from 0x00 to 0x7f, got 0x80"),
+        ({"points": [0.4, 2]}, "points: expected a list of lists of numbers, got [0.4, 2]"),
+        ({"points": [[0.4, "x"]]}, "points: expected a list of lists of numbers, got [[0.4, 'x']]"),
+    ],
+)
+def test_errors_are_written_as_people_write_them(table: dict[str, Any], message: str) -> None:
+    """Addresses in base 16, lists by what is in them."""
+    assert [str(error) for error in parse(Chip, table)[1]] == [message]
+
+
+@pytest.mark.parametrize(
+    ("value", "meta", "text"),
+    [
+        (0x48, {"hexadecimal": True}, "0x48"),
+        (72, {}, "72"),
+        (True, {"hexadecimal": True}, "true"),
+        (((0.4, 0.0), (2.0, 32.4)), {}, "[[0.4, 0.0], [2.0, 32.4]]"),
+        ({"site name": "ä"}, {}, '{"site name" = "ä"}'),
+    ],
+)
+def test_a_value_is_shown_as_it_is_written_in_the_file(value: object, meta: Any, text: str) -> None:
+    """So that it can be copied."""
+    assert toml_text(value, meta) == text
 
 
 def test_the_nearest_word_is_offered_or_else_all() -> None:

@@ -1,0 +1,1 @@
+"""Instruments on an I2C bus."""

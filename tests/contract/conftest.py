@@ -1,0 +1,3 @@
+from .lab import lab
+
+__all__ = ["lab"]
