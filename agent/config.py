@@ -11,7 +11,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 from hw import registry
 from hw.board import resolve_auto
 from hw.errors import HardwareError
-from hw.settings import SettingError, did_you_mean, parse, setting
+from hw.settings import SettingError, did_you_mean, parse, setting, toml_text
 
 MAX_PROPERTIES_BYTES = 2048  # leaves a 4-KB metering unit room for the reading itself
 OWN_PROPERTIES = frozenset({"schema", "type", "simulated", "calibration"})  # agent/reading.py sets them
@@ -133,6 +133,14 @@ class LoggingConfig:
 
 
 @dataclass(frozen=True)
+class VaneConfig:
+    """The wind vane beside an anemometer."""
+
+    driver: str
+    settings: Any
+
+
+@dataclass(frozen=True)
 class SensorConfig:
     """One measuring point of the mast: ``settings`` are those of the driver that ``driver`` resolved to."""
 
@@ -143,6 +151,7 @@ class SensorConfig:
     max_speed_mps: float | None = None
     auto: bool = False
     """True where ``driver = "auto"`` chose the driver."""
+    vane: VaneConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -163,6 +172,11 @@ class _SensorHead:
     max_speed_mps: float | None = setting(
         None, doc="values above are rejected (hard limit 113.3)", minimum=1, maximum=113.3, example=75.0
     )
+
+
+@dataclass(frozen=True)
+class _VaneHead:
+    driver: str = setting(doc="how it is read; `masthead sensors` lists them", example="as5600")
 
 
 @dataclass(frozen=True)
@@ -212,6 +226,7 @@ SECTIONS: dict[str, type] = {
     "logging": LoggingConfig,
 }
 SENSOR_HEAD = _SensorHead
+VANE_HEAD = _VaneHead
 ACTUATOR_HEAD = _ActuatorHead
 
 
@@ -268,6 +283,7 @@ def loads(text: str, path: Path | None = None) -> Config:
         errors += wrong
     sensors = list(_sensors(document.get("sensor", []), errors))
     actuators = list(_actuators(document.get("actuators", {}), errors))
+    errors += _used_twice(sensors, actuators)
     if errors:
         raise ConfigError("\n".join(f"{where}: {error}" for error in errors))
     return Config(path, sensors=tuple(sensors), actuators=tuple(actuators), **parts)
@@ -281,6 +297,8 @@ def resolved(config: Config) -> str:
         lines += ["", f"[{name}]", *_assignments(device if name == "device" else getattr(config, name))]
     for sensor in config.sensors:
         lines += ["", "[[sensor]]", *_assignments(sensor), *_assignments(sensor.settings)]
+        if sensor.vane is not None:
+            lines += ["", "[sensor.vane]", *_assignments(sensor.vane), *_assignments(sensor.vane.settings)]
     for actuator in config.actuators:
         lines += ["", f"[actuators.{json.dumps(actuator.name)}]"]
         lines += [*_assignments(actuator), *_assignments(actuator.settings)]
@@ -288,16 +306,11 @@ def resolved(config: Config) -> str:
 
 
 def _assignments(settings: Any) -> Iterator[str]:
-    """One line a setting; names and choices that are not keys of the file are left out."""
+    """One line a setting; names, choices and tables that are not keys of this table are left out."""
     for field_ in dataclasses.fields(settings):
         value = getattr(settings, field_.name)
-        if value is None or field_.name in ("settings", "auto", "name"):
-            continue
-        if isinstance(value, Mapping):
-            inside = ", ".join(f"{json.dumps(k)} = {json.dumps(v)}" for k, v in value.items())
-            yield f"{field_.name} = {{{inside}}}"
-        else:
-            yield f"{field_.name} = {json.dumps(value, ensure_ascii=False)}"
+        if value is not None and field_.name not in ("settings", "auto", "name", "vane"):
+            yield f"{field_.name} = {toml_text(value, field_.metadata)}"
 
 
 def _sensors(tables: Any, errors: list[SettingError]) -> Iterator[SensorConfig]:
@@ -326,9 +339,20 @@ def _sensors(tables: Any, errors: list[SettingError]) -> Iterator[SensorConfig]:
             errors.append(SettingError(f"{path}.driver", resolved.reason))
         chosen = resolved.driver if resolved is not None else table["driver"]
         driver = _driver(registry.ANEMOMETERS, chosen, path, errors)
-        head, settings = _parsed(table, _SensorHead, driver, path, errors)
+        vane = _vane(table["vane"], f"{path}.vane", errors) if "vane" in table else None
+        own = {key: value for key, value in table.items() if key != "vane"}
+        head, settings = _parsed(own, _SensorHead, driver, path, errors)
         if head is not None and chosen is not None:
-            yield SensorConfig(head.id, chosen, settings, head.height_m, head.max_speed_mps, auto)
+            yield SensorConfig(head.id, chosen, settings, head.height_m, head.max_speed_mps, auto, vane)
+
+
+def _vane(table: Any, path: str, errors: list[SettingError]) -> VaneConfig | None:
+    if not isinstance(table, Mapping):
+        errors.append(SettingError(path, f"expected a table [sensor.vane], got {table!r}"))
+        return None
+    driver = _driver(registry.VANES, table.get("driver"), path, errors)
+    head, settings = _parsed(table, _VaneHead, driver, path, errors)
+    return None if head is None else VaneConfig(head.driver, settings)
 
 
 def _actuators(tables: Any, errors: list[SettingError]) -> Iterator[ActuatorConfig]:
@@ -346,6 +370,24 @@ def _actuators(tables: Any, errors: list[SettingError]) -> Iterator[ActuatorConf
         head, settings = _parsed(table, _ActuatorHead, driver, path, errors)
         if head is not None:
             yield ActuatorConfig(name, head.driver, settings, head.max_on_s)
+
+
+def _used_twice(
+    sensors: Iterable[SensorConfig], actuators: Iterable[ActuatorConfig]
+) -> Iterator[SettingError]:
+    """A pin, or an input of a converter, serves one purpose."""
+    users: dict[tuple[Any, ...], str] = {}
+    named = [(f"sensor {s.id!r}", s.settings) for s in sensors]
+    named += [(f"the vane of sensor {s.id!r}", s.vane.settings) for s in sensors if s.vane is not None]
+    named += [(f"actuator {a.name!r}", a.settings) for a in actuators]
+    for name, settings in named:
+        for keys in (("pin", "chip"), ("input", "bus", "address")):
+            if not all(hasattr(settings, key) for key in keys):
+                continue
+            value, *place = (getattr(settings, key) for key in keys)
+            first = users.setdefault((keys, str(value), *place), name)
+            if first != name:
+                yield SettingError(keys[0], f"{value} is used twice, by {first} and by {name}")
 
 
 def _driver(drivers: dict[str, str], name: Any, path: str, errors: list[SettingError]) -> Any:

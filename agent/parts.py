@@ -9,6 +9,7 @@ from hw import registry
 from hw.anemometer import Anemometer
 from hw.clock import Clock
 from hw.errors import HardwareError
+from hw.vane import VanedAnemometer
 
 from . import __version__
 from .cloud.credentials import Credential, CredentialError, find
@@ -17,10 +18,17 @@ from .config import ActuatorConfig, Config, ConfigError, SensorConfig
 
 
 def open_sensor(sensor: SensorConfig, clock: Clock) -> Anemometer:
-    """The instrument that a stanza describes. Raises HardwareError."""
+    """The instrument that a stanza describes, with its vane. Raises HardwareError."""
     driver = registry.load(registry.ANEMOMETERS, sensor.driver)
     anemometer: Anemometer = driver.open(sensor.settings, clock)
-    return anemometer
+    if sensor.vane is None:
+        return anemometer
+    try:
+        vane = registry.load(registry.VANES, sensor.vane.driver).open(sensor.vane.settings, clock)
+    except BaseException:
+        anemometer.close()
+        raise
+    return VanedAnemometer(anemometer, vane)
 
 
 def open_actuators(actuators: Sequence[ActuatorConfig], clock: Clock) -> dict[str, Guarded]:

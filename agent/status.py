@@ -99,6 +99,7 @@ def _sensor(sampler: Sampler, time_text: Any) -> dict[str, Any]:
         if sample is None or sample.direction_deg is None
         else round(sample.direction_deg, 1),
         "fault": sample.fault if sample else None,
+        "flags": list(sample.flags) if sample else [],
         "raw": dict(sample.raw) if sample else {},
         "simulated": sampler.simulated,
         "sampled": status.sampled,
@@ -126,7 +127,7 @@ def describe(status: Mapping[str, Any]) -> str:
         + (f", the last at {status['lastMessageReceived']}" if status["lastMessageReceived"] else ""),
     ]
     for name, sensor in status["sensors"].items():
-        lines.append(f"sensor    {name}: {_wind(sensor)}{'  (simulated)' if sensor['simulated'] else ''}")
+        lines.append(f"sensor    {name}: {wind_text(sensor)}{'  (simulated)' if sensor['simulated'] else ''}")
     for name, actuator in status["actuators"].items():
         left = "" if actuator["secondsLeft"] is None else f", {actuator['secondsLeft']:.0f} s left"
         state = f"FAULT: {actuator['fault']}" if actuator["fault"] else value_text(actuator["value"])
@@ -163,11 +164,15 @@ def _link(link: Mapping[str, Any]) -> str:
     return text + (f": {link['lastError']}" if link["lastError"] else "")
 
 
-def _wind(sensor: Mapping[str, Any]) -> str:
-    if sensor["windSpeed"] is None:
-        return f"no value: {sensor['fault']}" if sensor["fault"] else "no sample yet"
-    direction = "" if sensor["windDirection"] is None else f" from {sensor['windDirection']:.0f}°"
-    return f"{sensor['windSpeed']:.1f} m/s{direction}"
+def wind_text(sensor: Mapping[str, Any]) -> str:
+    """A sensor's last sample for a person."""
+    speed, direction, fault = sensor["windSpeed"], sensor["windDirection"], sensor["fault"]
+    if speed is None and not fault:
+        return "no sample yet"
+    words = "no value" if speed is None else f"{speed:.1f} m/s"
+    if direction is not None:
+        words += f" from {direction:.0f}°"
+    return f"{words}: {fault}" if fault else words
 
 
 def _megabytes(count: int) -> str:

@@ -14,7 +14,7 @@ _COMMANDS = {
     "demo": ("agent.cli.demo:demo_command", "Show it all on this machine: hub, agent, simulated wind, page."),
     "check": ("agent.cli.check:check_command", "Check configuration, sensors, storage and hub."),
     "sensors": ("agent.cli.sensors:sensors_command", "List the drivers, with the stanza to copy."),
-    "sample": ("agent.cli.device:sample_command", "Show the sensors live."),
+    "sample": ("agent.cli.sample:sample_command", "Show the sensors live."),
     "status": ("agent.cli.device:status_command", "Show how the running agent is."),
     "actuate": ("agent.cli.device:actuate_command", "Drive an actuator."),
     "outbox": ("agent.cli.device:outbox_command", "Show what waits for the hub."),

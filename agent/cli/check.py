@@ -7,35 +7,30 @@ import os
 import shutil
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext, suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
 from agent.cloud.credentials import Credential, CredentialError, find
-from agent.config import Config, ConfigError, SensorConfig, load, resolved
+from agent.config import ActuatorConfig, Config, ConfigError, SensorConfig, load, resolved
 from agent.config import find as find_config
 from agent.control import ControlClient, ControlError, NoDaemon
 from agent.state import StateError, StateLock
-from hw.board import detect
-from hw.errors import HardwareError
+from agent.status import value_text, wind_text
+from hw.errors import BadSample, HardwareError
 
 from .common import config_option, json_option
+from .hardware import Finding, hardware
 
 _TIMEOUT_S = 5.0
 _MQTT_PORT = 8883
 _NAME_WIDTH = 16
-
-
-@dataclass(frozen=True)
-class Finding:
-    """``good`` is None for what is worth knowing and no fault."""
-
-    what: str
-    good: bool | None
-    text: str
+_FIRST_VALUE_S = 6.0  # longer than a cup may stand still before it counts as calm
+_SAMPLE_EVERY_S = 0.25
 
 
 @click.command("check")
@@ -74,36 +69,48 @@ def findings(config_path: Path | None) -> Iterator[Finding]:
             yield Finding("configuration", False, line)
         return
     yield Finding("configuration", True, str(path))
-    board = detect()
-    yield Finding("board", None, board.model if board else "a desktop: no device tree")
-    running = _running(config)
+    yield from hardware(config)
+    running, status = _running(config)
     yield running
-    yield from _sensors(config, running.good is True)
-    for actuator in config.actuators:
-        yield Finding(f"actuator {actuator.name}", None, f"driver {actuator.driver}, not moved by this check")
+    if status is None:
+        yield from _sensors(config)
+        yield from map(_actuator, config.actuators)
+    else:
+        yield from _in_use(config, status)
     yield from _storage(config)
     yield _clock()
     yield from _hub(config)
 
 
-def _running(config: Config) -> Finding:
+def _running(config: Config) -> tuple[Finding, dict[str, Any] | None]:
+    """(whether an agent runs, its status if it does)."""
     try:
         with ControlClient(config.state_directory) as client:
             status = client.ask("status")
     except NoDaemon:
-        return Finding("agent", None, "not running")
+        return Finding("agent", None, "not running"), None
     except ControlError as error:
-        return Finding("agent", False, str(error))
+        return Finding("agent", False, str(error)), None
     link, waiting = status["link"]["state"], status["outbox"]["backlog"]
-    return Finding("agent", True, f"running, hub link {link}, {waiting} rows waiting")
+    return Finding("agent", True, f"running, hub link {link}, {waiting} rows waiting"), status
 
 
-def _sensors(config: Config, running: bool) -> Iterator[Finding]:
-    if running:
-        for sensor in config.sensors:
-            owned = "in use by the running agent, see `masthead sample`"
-            yield Finding(f"sensor {sensor.id}", None, f"{_driver(sensor)}, {owned}")
-        return
+def _in_use(config: Config, status: dict[str, Any]) -> Iterator[Finding]:
+    """What the running agent says of its hardware; sensors that it was not started with are left out."""
+    for sensor in config.sensors:
+        told = status["sensors"].get(sensor.id)
+        if told is not None:
+            text = f"{_driver(sensor)}, in use by the running agent: {wind_text(told)}"
+            yield Finding(f"sensor {sensor.id}", not told["fault"], text)
+    for actuator in config.actuators:
+        told = status["actuators"].get(actuator.name)
+        if told is not None:
+            state = f"FAULT: {told['fault']}" if told["fault"] else value_text(told["value"])
+            text = f"driver {actuator.driver}, in use by the running agent: {state}"
+            yield Finding(f"actuator {actuator.name}", not told["fault"], text)
+
+
+def _sensors(config: Config) -> Iterator[Finding]:
     directory = config.state_directory
     try:
         with StateLock(directory) if directory.is_dir() else nullcontext():
@@ -113,22 +120,48 @@ def _sensors(config: Config, running: bool) -> Iterator[Finding]:
 
 
 def _sensor(sensor: SensorConfig) -> Finding:
+    """A first value may take a while: a cup has to turn, a chip has to measure."""
     from agent.parts import open_sensor
     from hw.clock import SystemClock
 
     what, clock = f"sensor {sensor.id}", SystemClock()
+    until = clock.monotonic() + _FIRST_VALUE_S
     try:
         with closing(open_sensor(sensor, clock)) as opened:
-            sample = opened.read(clock.monotonic())
+            while True:
+                try:
+                    sample = opened.read(clock.monotonic())
+                    break
+                except BadSample:
+                    if clock.monotonic() > until:
+                        raise
+                    time.sleep(_SAMPLE_EVERY_S)
     except HardwareError as error:
         return Finding(what, False, f"{_driver(sensor)}: {error}")
-    if sample.speed_mps is None:
-        return Finding(what, False, f"{_driver(sensor)}: {sample.fault or 'no value'}")
-    return Finding(what, True, f"{_driver(sensor)}: {sample.speed_mps:.1f} m/s")
+    raw = ", ".join(f"{name} {value:.6g}" for name, value in sample.raw.items())
+    told = {"windSpeed": sample.speed_mps, "windDirection": sample.direction_deg, "fault": sample.fault}
+    text = f"{_driver(sensor)}: {wind_text(told)}" + (f"  [{raw}]" if raw else "")
+    return Finding(what, sample.fault is None and sample.speed_mps is not None, text)
+
+
+def _actuator(actuator: ActuatorConfig) -> Finding:
+    """Nothing is moved: only whether its line is there and may be used."""
+    from hw.gpio import find_line, given_factory
+
+    what, text = f"actuator {actuator.name}", f"driver {actuator.driver}, not moved by this check"
+    pin = getattr(actuator.settings, "pin", None)
+    if pin is None or given_factory() is not None:
+        return Finding(what, None, text)
+    try:
+        line = find_line(pin, getattr(actuator.settings, "chip", None))
+    except HardwareError as error:
+        return Finding(what, False, f"driver {actuator.driver}: {error}")
+    return Finding(what, True, f"{text}: GPIO {pin} is line {line.offset} of {line.path}")
 
 
 def _driver(sensor: SensorConfig) -> str:
-    return f"driver {sensor.driver}" + (" (SIMULATED: this is a desktop)" if sensor.auto else "")
+    vane = f" with vane {sensor.vane.driver}" if sensor.vane is not None else ""
+    return f"driver {sensor.driver}{vane}" + (" (SIMULATED: this is a desktop)" if sensor.auto else "")
 
 
 def _storage(config: Config) -> Iterator[Finding]:

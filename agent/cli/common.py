@@ -88,3 +88,12 @@ def ends_process(command: Callable[..., int]) -> Callable[..., None]:
         os._exit(code)
 
     return wrapper
+
+
+def ask(config: Config, op: str, **arguments: Any) -> dict[str, Any]:
+    """One question to the running agent, on a connection of its own: it may have been started again since
+    the last. Raises ControlError, NoDaemon."""
+    from agent.control import ControlClient
+
+    with ControlClient(config.state_directory) as client:
+        return client.ask(op, **arguments)

@@ -1,22 +1,20 @@
-"""Commands that ask the running agent, or the hardware itself where none runs."""
+"""Commands that ask the running agent, or drive the hardware itself where none runs."""
 
 from __future__ import annotations
 
 import json
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
 from agent.config import Config
-from agent.control import ControlClient, NoDaemon
+from agent.control import NoDaemon
 from agent.status import describe, value_text
 
-from .common import Seconds, config_option, json_option, load_config, one_line_errors, until_interrupted
+from .common import Seconds, ask, config_option, json_option, load_config, one_line_errors, until_interrupted
 
 _OUTBOX_WORDS = {
     "stored": "stored in this run",
@@ -33,8 +31,6 @@ _OUTBOX_WORDS = {
     "degraded": "what the disk says",
 }
 
-Samples = dict[str, dict[str, Any]]
-
 
 @click.command("status")
 @config_option
@@ -50,7 +46,7 @@ def status_command(config_path: Path | None, as_json: bool, watch: bool) -> None
     config = load_config(config_path)
     with one_line_errors(), until_interrupted(endless=watch):
         while True:
-            status = _ask(config, "status")
+            status = ask(config, "status")
             if watch and not as_json:
                 click.clear()
             click.echo(json.dumps(status) if as_json else describe(status))
@@ -71,45 +67,13 @@ def outbox_command(config_path: Path | None, as_json: bool) -> None:
     """
     config = load_config(config_path)
     with one_line_errors():
-        outbox = _ask(config, "outbox")
+        outbox = ask(config, "outbox")
     if as_json:
         click.echo(json.dumps(outbox))
         return
     for key, words in _OUTBOX_WORDS.items():
         if outbox[key] is not None:
             click.echo(f"{outbox[key]!s:>24}  {words}")
-
-
-@click.command("sample")
-@config_option
-@json_option
-@click.option("--count", type=click.IntRange(1), help="End after so many samples of each sensor.")
-@click.option(
-    "--every",
-    "every_s",
-    type=Seconds(0.1, 3600),
-    default=1.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="Time between two samples.",
-)
-def sample_command(config_path: Path | None, as_json: bool, count: int | None, every_s: float) -> None:
-    """Show the sensors live, what the instrument says beside m/s, with or without a running agent.
-
-    \b
-    Example:
-      masthead sample --count 3
-    """
-    config = load_config(config_path)
-    with one_line_errors(), until_interrupted(endless=count is None), _sampling(config) as take:
-        number = 0
-        while count is None or number < count:
-            if number:
-                time.sleep(every_s)
-            for name, sample in take().items():
-                line = json.dumps({"sensor": name, **sample}) if as_json else _sample_line(name, sample)
-                click.echo(line)
-            number += 1
 
 
 @click.command("actuate", context_settings={"ignore_unknown_options": True})  # VALUE may be -5
@@ -146,7 +110,7 @@ def actuate_command(
     with one_line_errors():
         try:
             arguments = {} if for_s is None else {"for": for_s}
-            tell(_ask(config, "actuate", actuator=name, value=wanted, **arguments)["value"])
+            tell(ask(config, "actuate", actuator=name, value=wanted, **arguments)["value"])
         except NoDaemon:
             _drive(config, name, wanted, for_s, tell)
 
@@ -196,73 +160,3 @@ def _value(text: str) -> bool | float:
         return float(text)
     except ValueError as error:
         raise click.BadParameter(f"expected on, off or a number, got {text!r}", param_hint="VALUE") from error
-
-
-def _ask(config: Config, op: str, **arguments: Any) -> dict[str, Any]:
-    """One question on a connection of its own: the agent may have been started again since the last."""
-    with ControlClient(config.state_directory) as client:
-        return client.ask(op, **arguments)
-
-
-@contextmanager
-def _sampling(config: Config) -> Iterator[Callable[[], Samples]]:
-    """What takes a sample of each sensor: from the agent if one runs, else from the hardware."""
-    try:
-        ControlClient(config.state_directory).close()
-    except NoDaemon:
-        pass
-    else:
-        yield lambda: {name: _as_sampled(sensor) for name, sensor in _ask(config, "sample").items()}
-        return
-    from agent.parts import open_sensor
-    from agent.state import StateLock
-    from agent.timekeeping import Timekeeper, read_boot_id
-    from hw.clock import SystemClock
-
-    clock = SystemClock()
-    timekeeper = Timekeeper(clock, read_boot_id())
-    with StateLock(config.state_directory), ExitStack() as stack:
-        opened = {
-            sensor.id: stack.enter_context(closing(open_sensor(sensor, clock))) for sensor in config.sensors
-        }
-        yield lambda: {name: _read(sensor, timekeeper) for name, sensor in opened.items()}
-
-
-def _as_sampled(sensor: dict[str, Any]) -> dict[str, Any]:
-    """The part of the agent's answer that a sensor alone would give."""
-    return {key: sensor[key] for key in ("time", "windSpeed", "windDirection", "fault", "raw", "simulated")}
-
-
-def _read(sensor: Any, timekeeper: Any) -> dict[str, Any]:
-    from hw.anemometer import WindSample
-    from hw.errors import HardwareError
-
-    now = timekeeper.clock.monotonic()
-    try:
-        sample = sensor.read(now)
-    except HardwareError as error:
-        sample = WindSample(now, None, fault=str(error))
-    return {
-        "time": timekeeper.read().time_text(now),
-        "windSpeed": None if sample.speed_mps is None else round(sample.speed_mps, 2),
-        "windDirection": None if sample.direction_deg is None else round(sample.direction_deg, 1),
-        "fault": sample.fault,
-        "raw": dict(sample.raw),
-        "simulated": sensor.simulated,
-    }
-
-
-def _sample_line(name: str, sample: dict[str, Any]) -> str:
-    if sample["windSpeed"] is None:
-        text = f"no value: {sample['fault'] or 'not sampled yet'}"
-    else:
-        text = f"{sample['windSpeed']:6.2f} m/s"
-        if sample["windDirection"] is not None:
-            text += f"  from {sample['windDirection']:5.1f}°"
-    raw = ", ".join(f"{key} {_short(value)}" for key, value in sample["raw"].items())
-    parts = [(sample["time"] or "")[11:23], f"{name:<8}", text, f"[{raw}]" if raw else ""]
-    return "  ".join(part for part in (*parts, "(simulated)" if sample["simulated"] else "") if part)
-
-
-def _short(value: float) -> str:
-    return str(int(value)) if value == int(value) else f"{value:.6g}"

@@ -9,87 +9,121 @@ from typing import Any
 
 import click
 
-from hw import registry
-from hw.board import detect, resolve_auto
+from hw import catalogue, registry
+from hw.board import resolve_auto
 from hw.errors import HardwareError
+from hw.settings import did_you_mean, toml_text
 
 from .common import json_option
+from .hardware import machine
+
+_KINDS = {"sensor": registry.ANEMOMETERS, "vane": registry.VANES, "actuator": registry.ACTUATORS}
+_TAKE_MODELS = {
+    "pulse": "gpio-pulse, pcf8583",
+    "voltage": "ads1115, ads1015, mcp3421",
+    "fs3000": "fs3000",
+    "vane": "vane of an ADC",
+}
+_HEADS = {
+    "sensor": ("[[sensor]]", 'id = "top"'),
+    "vane": ("[sensor.vane]",),
+    "actuator": ("[actuators.beacon]",),
+}
 
 
 @click.command("sensors")
+@click.argument("name", required=False)
 @json_option
-def sensors_command(as_json: bool) -> None:
-    """List the drivers for sensors and actuators, with the stanza to copy into the configuration.
+def sensors_command(name: str | None, as_json: bool) -> None:
+    """List this machine's pins and buses, the drivers, each with the stanza to copy, and the models.
+
+    With NAME, of a driver or a model, only what goes by that name.
 
     \b
     Example:
-      masthead sensors
+      masthead sensors gpio-pulse
     """
-    kinds = {"sensor": registry.ANEMOMETERS, "actuator": registry.ACTUATORS}
+    drivers = [(kind, table, driver) for kind, table in _KINDS.items() for driver in registry.names(table)]
+    models = list(catalogue.models())
+    if name is not None:
+        known = {driver for _, _, driver in drivers} | {word for m in models for word in (m.key, *m.aliases)}
+        drivers = [d for d in drivers if d[2] == name]
+        models = [m for m in models if catalogue.is_called(m, name)]
+        if not drivers and not models:
+            raise click.ClickException(f"no driver or model {name!r}{did_you_mean(name, known)}")
     if as_json:
-        click.echo(json.dumps({kind: _described(table) for kind, table in kinds.items()}))
+        described: dict[str, dict[str, Any]] = {kind: {} for kind in _KINDS}
+        for kind, table, driver in drivers:
+            described[kind][driver] = _described(table, driver)
+        listed = [{"kind": model.kind, **dataclasses.asdict(model)} for model in models]
+        click.echo(json.dumps({**described, "model": listed}))
         return
-    board = detect()
-    click.echo(f"This machine:    {board.model if board else 'a desktop'}")
-    click.echo(f'driver = "auto": {resolve_auto().reason}')
-    for kind, table in kinds.items():
-        for name in registry.names(table):
-            click.echo()
-            click.echo("\n".join(stanza(kind, table, name)))
+    if name is None:
+        for finding in machine():
+            click.echo(f"{finding.what:<16} {finding.text}")
+        click.echo(f'driver = "auto"  {resolve_auto().reason}')
+    for kind, table, driver in drivers:
+        click.echo()
+        click.echo("\n".join(stanza(kind, table, driver)))
+    if models:
+        click.echo('\n# Models: model = "…", in any spelling, with the drivers that take it')
+    for model in models:
+        click.echo(f"# {model.key:<20} {_TAKE_MODELS[model.kind]:<26} {model.name}")
 
 
 def stanza(kind: str, table: dict[str, str], name: str) -> Iterator[str]:
-    """The lines that configure driver ``name`` of ``table``; ``kind`` is "sensor" or "actuator"."""
+    """The lines that configure driver ``name`` of ``table``; ``kind`` is one of _KINDS."""
     try:
         driver = registry.load(table, name)
     except HardwareError as error:
         yield f"# {name}: {error}"
         return
     yield f"# {_summary(driver)}"
-    yield from ("[[sensor]]", 'id = "top"') if kind == "sensor" else ("[actuators.beacon]",)
+    yield from _HEADS[kind]
     yield f'driver = "{name}"'
-    for field in dataclasses.fields(driver.Settings):
+    for field in sorted(dataclasses.fields(driver.Settings), key=lambda field: not _is_given(field)):
         yield setting_line(field)
 
 
 def setting_line(field: dataclasses.Field[Any]) -> str:
-    """One key as TOML with what it means, commented out where it has a default."""
+    """One key as TOML with what it means, commented out where most people can do without."""
     meta = field.metadata
     default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-    required = default is dataclasses.MISSING
-    value = meta["example"] if required or default is None else default
-    text = f"{'' if required else '# '}{field.name} = {_toml(value)}"
+    given = _is_given(field)
+    value = meta["example"] if given or default is None else default
+    text = f"{'' if given else '# '}{field.name} = {toml_text(value, meta)}"
     return f"{text:<32}  # {meta['doc']}{_limits(meta)}"
+
+
+def _is_given(field: dataclasses.Field[Any]) -> bool:
+    """Whether the stanza to copy has this key: there is no default, or most people give it."""
+    default = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+    return bool(field.metadata["suggested"]) or not default
 
 
 def _limits(meta: Mapping[str, Any]) -> str:
     if meta["choices"] is not None:
-        return f" ({' | '.join(map(str, meta['choices']))})"
+        choices = (toml_text(choice, meta).strip('"') for choice in meta["choices"])
+        return f" ({' | '.join(choices)})"
     low, high = meta["minimum"], meta["maximum"]
     if low is not None and high is not None:
-        return f" ({low:.16g} to {high:.16g})"
+        return f" ({_limit(low, meta)} to {_limit(high, meta)})"
     if low is not None:
-        return f" (at least {low:.16g})"
-    return "" if high is None else f" (at most {high:.16g})"
+        return f" (at least {_limit(low, meta)})"
+    return "" if high is None else f" (at most {_limit(high, meta)})"
 
 
-def _toml(value: object) -> str:
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_toml(v) for v in value) + "]"
-    return json.dumps(value, ensure_ascii=False)
+def _limit(number: float, meta: Mapping[str, Any]) -> str:
+    return toml_text(number, meta) if meta["hexadecimal"] else f"{number:.16g}"
 
 
-def _described(table: dict[str, str]) -> dict[str, Any]:
-    described: dict[str, Any] = {}
-    for name in registry.names(table):
-        try:
-            driver = registry.load(table, name)
-        except HardwareError as error:
-            described[name] = {"error": str(error)}
-            continue
-        settings = {field.name: field.metadata["doc"] for field in dataclasses.fields(driver.Settings)}
-        described[name] = {"summary": _summary(driver), "settings": settings}
-    return described
+def _described(table: dict[str, str], name: str) -> dict[str, Any]:
+    try:
+        driver = registry.load(table, name)
+    except HardwareError as error:
+        return {"error": str(error)}
+    settings = {field.name: field.metadata["doc"] for field in dataclasses.fields(driver.Settings)}
+    return {"summary": _summary(driver), "settings": settings}
 
 
 def _summary(driver: type) -> str:

@@ -13,6 +13,8 @@ report carries by name: good, suspect, fail, missing.
 | ``incomplete`` | fewer than 90 % of the expected samples (and more than one) are valid | suspect |
 | ``direction-missing`` | it was not calm, but no sample had one, or they cancelled out | suspect |
 | ``direction-incomplete`` | fewer than 90 % of the valid samples had a direction | suspect |
+| ``direction-ambiguous`` | more than 10 % of the directions lay between two steps of the vane | suspect |
+| ``edges-lost`` | the instrument gave more pulses than reached us | suspect |
 | ``out-of-range`` | samples were rejected: gross range test | suspect; fail if nothing else is left |
 | ``rate-of-change`` | a step between two samples that no wind makes | suspect |
 | ``flat-line`` | the speed did not move for a minute while it was not calm | suspect |
@@ -49,10 +51,14 @@ FLAT_SAMPLES = 5
 FLAT_S = 60.0
 """And for so long: a coarse instrument in smooth wind, or a recording of means, repeats itself a while."""
 
+AMBIGUOUS = "direction-ambiguous"
+
 _SUSPECT = {
     "incomplete",
     "direction-missing",
     "direction-incomplete",
+    "direction-ambiguous",
+    "edges-lost",
     "out-of-range",
     "rate-of-change",
     "flat-line",
@@ -86,6 +92,7 @@ class QualityControl:
         self._last: WindSample | None = None
         self._flat: _FlatRun | None = None
         self._seen: set[str] = set()
+        self._ambiguous = 0
 
     def screen(self, sample: WindSample) -> WindSample:
         """``sample`` without what cannot be true: gross range test on speed and direction.
@@ -103,6 +110,8 @@ class QualityControl:
             sample = replace(sample, direction_deg=None, fault=fault)
         elif speed is None:
             self._seen.add("sensor-fault" if sample.fault else "no-samples")
+        self._ambiguous += AMBIGUOUS in sample.flags
+        self._seen.update(flag for flag in sample.flags if flag != AMBIGUOUS)
         self._compare(sample)
         return sample
 
@@ -129,6 +138,9 @@ class QualityControl:
     def assess(self, report: WindReport) -> tuple[Quality, tuple[str, ...]]:
         """(quality, flags in alphabetical order) of the report on the samples screened since the last one."""
         flags, self._seen = self._seen, set()
+        if report.samples_directed - self._ambiguous < ENOUGH * report.samples_directed:
+            flags.add(AMBIGUOUS)
+        self._ambiguous = 0
         if not self.has_direction:
             flags.add("no-direction")
         if report.speed_mps is None:

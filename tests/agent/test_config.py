@@ -15,6 +15,7 @@ from agent.config import (
     ACTUATOR_HEAD,
     SECTIONS,
     SENSOR_HEAD,
+    VANE_HEAD,
     Config,
     ConfigError,
     find,
@@ -228,7 +229,14 @@ def test_the_state_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 # --- the sample file
 
-KEY_LINE = re.compile(r"# (\w+) = .+")
+KEY_LINE = re.compile(r"# (?:# )?(\w+) = .+")
+NEED_OTHERS = {
+    "offset": "goes with slope",
+    "shunt_ohm": "needs signal",
+    "full_mps": "needs signal",
+    "dead_band_deg": "is for potentiometers",
+}
+"""Keys that a stanza shows but cannot have as it stands, and what is said then."""
 
 
 def sample_lines() -> list[str]:
@@ -236,20 +244,20 @@ def sample_lines() -> list[str]:
 
 
 def with_key(number: int) -> str:
-    """The sample with the key in this line given, and the table around it, where that is a comment too."""
+    """The sample with the key in this line given, and the stanza around it, where that is a comment too."""
     lines = sample_lines()
-    first = number
+    first = last = number
     while lines[first - 1].strip():
         first -= 1
-    if any(line == "# [[sensor]]" for line in lines[first:number]):
-        last = number
-        while lines[last].strip():
-            last += 1
+    while last < len(lines) and lines[last].strip():
+        last += 1
+    if any(re.fullmatch(r"# \[+[\w.]+\]+", line) for line in lines[first:number]):
         for n in range(first, last):
-            if KEY_LINE.fullmatch(lines[n]) or lines[n] == "# [[sensor]]":
-                lines[n] = lines[n].removeprefix("# ")
-    else:
-        lines[number] = lines[number].removeprefix("# ")
+            lines[n] = lines[n].removeprefix("# ")
+        while not lines[first].startswith("["):  # what the stanza is about stays a comment
+            lines[first] = f"# {lines[first]}"
+            first += 1
+    lines[number] = lines[number].removeprefix("# ")
     return "\n".join(lines)
 
 
@@ -271,7 +279,14 @@ def test_each_key_of_the_sample_is_valid_when_uncommented(number: int) -> None:
     """No example in it is wrong, and a default shown is the default."""
     text = with_key(number)
     tomllib.loads(text)
-    assert isinstance(loads(text, SAMPLE), Config)
+    try:
+        config = loads(text, SAMPLE)
+    except ConfigError as error:
+        key = KEY_LINE.fullmatch(sample_lines()[number])
+        assert key
+        assert NEED_OTHERS.get(key[1], "no error") in str(error)  # noqa: PT017  (either way is right)
+    else:
+        assert isinstance(config, Config)
 
 
 def test_every_key_is_in_the_sample() -> None:
@@ -288,13 +303,16 @@ def test_every_key_is_in_the_sample() -> None:
     add("actuators.beacon", ACTUATOR_HEAD)
     for driver in registry.ANEMOMETERS:
         add("sensor", registry.load(registry.ANEMOMETERS, driver).Settings)
+    add("sensor.vane", VANE_HEAD)
+    for driver in registry.VANES:
+        add("sensor.vane", registry.load(registry.VANES, driver).Settings)
     for driver in registry.ACTUATORS:
         add("actuators.beacon", registry.load(registry.ACTUATORS, driver).Settings)
     found, table = set(), ""
     for line in sample_lines():
         if header := re.fullmatch(r"(?:# )?\[+([\w.]+)\]+", line):
-            table = header[1]
-        elif key := re.fullmatch(r"(?:# )?(\w+) = .+", line):
+            table = re.sub(r"actuators\.\w+", "actuators.beacon", header[1])
+        elif key := re.fullmatch(r"(?:# ){0,2}(\w+) = .+", line):
             found.add((table, key[1]))
     assert wanted <= found
     assert found - wanted == {("telemetry.properties", "site")}
@@ -347,3 +365,65 @@ def test_the_resolved_form_is_a_configuration_that_means_the_same(tmp_path: Path
     assert [(s.id, s.driver, s.settings) for s in again.sensors] == [
         (s.id, s.driver, s.settings) for s in first.sensors
     ]
+
+
+# --- instruments and their vanes
+
+CUP = '[[sensor]]\nid = "cup"\ndriver = "gpio-pulse"\nmodel = "davis-6410"\npin = 17\n'
+VANE = '[sensor.vane]\ndriver = "ads1115"\nmodel = "sen-15901"\ninput = 1\n'
+
+
+def test_a_vane_belongs_to_the_sensor_above_it() -> None:
+    """With its own driver and keys; the others have none."""
+    config = loads(SENSOR + CUP + VANE)
+    assert [s.vane is None for s in config.sensors] == [True, False]
+    vane = config.sensors[1].vane
+    assert vane is not None
+    assert (vane.driver, vane.settings.model, vane.settings.input) == ("ads1115", "sen-15901", 1)
+
+
+def test_the_resolved_form_has_the_vane_and_what_people_write() -> None:
+    """Addresses in base 16, lists as lists, the vane as a table of its own."""
+    points = "[[6, 4], [25.4, 16]]"
+    first = loads(CUP.replace('model = "davis-6410"', f"points = {points}") + VANE)
+    text = resolved(first)
+    assert "points = [[6.0, 4.0], [25.4, 16.0]]" in text
+    assert "[sensor.vane]" in text
+    assert "address = 0x48" in text
+    again = loads(text)
+    assert again.sensors == first.sensors
+
+
+@pytest.mark.parametrize(
+    ("stanza", "message"),
+    [
+        ("vane = 3\n", "sensor[0].vane: expected a table [sensor.vane], got 3"),
+        ("[sensor.vane]\n", "sensor[0].vane.driver: is missing"),
+        ('[sensor.vane]\ndriver = "as5601"\n', "unknown driver 'as5601', did you mean 'as5600'?"),
+        (
+            '[sensor.vane]\ndriver = "as5600"\nbuss = 1\n',
+            "sensor[0].vane.buss: unknown key, did you mean 'bus'?",
+        ),
+        (VANE.replace("sen-15901", "sen-15902"), "sensor[0].vane: unknown model 'sen-15902', did you mean"),
+        (VANE.replace("input = 1", "input = 9"), "sensor[0].vane: input must be 0 to 3"),
+    ],
+)
+def test_a_wrong_vane_is_named(stanza: str, message: str) -> None:
+    """By the path of its table."""
+    with pytest.raises(ConfigError) as caught:
+        loads(CUP + stanza)
+    assert message in str(caught.value)
+
+
+RELAY = '[actuators.heater]\ndriver = "relay"\npin = {}\n'
+ANALOGUE = '[[sensor]]\nid = "volts"\ndriver = "ads1115"\nmodel = "adafruit-1733"\ninput = "1"\n'
+
+
+def test_a_pin_or_an_input_is_used_once() -> None:
+    """Both users are named; the same number on another chip is another pin."""
+    with pytest.raises(ConfigError, match="pin: 17 is used twice, by sensor 'cup' and by actuator 'heater'"):
+        loads(CUP + RELAY.format(17))
+    with pytest.raises(ConfigError, match="input: 1 is used twice, by sensor 'volts' and by the vane of"):
+        loads(ANALOGUE + VANE)
+    loads(CUP + RELAY.format('17\nchip = "gpiochip2"'))
+    loads(ANALOGUE + VANE.replace("input = 1", "input = 1\naddress = 0x49"))

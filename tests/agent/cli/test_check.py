@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 from collections.abc import Iterator
@@ -13,11 +14,17 @@ from typing import NamedTuple
 import pytest
 
 from agent import timekeeping
+from agent.cli import check
 from agent.config import loads
 from agent.daemon import Daemon
 from agent.localhub.hub import LocalHub
 from agent.localhub.thread import HubThread
 from agent.state import StateLock
+from hw import board, gpio
+from hw.clock import SystemClock
+from tests import gpiochip, i2c
+from tests.gpiochip import Machine
+from tests.hw.chips import SdpChip
 
 from .conftest import Masthead
 
@@ -62,7 +69,7 @@ def test_all_is_well(masthead: Masthead, config: Path, hub: Hub, monkeypatch: py
     assert {line[:4] for line in findings.splitlines()} == {"ok  ", "note"}
     assert all(line[22:24] == "  " and line[24] != " " for line in findings.splitlines())
     assert "agent             not running" in result.out
-    assert finding(result.out, "sensor top").endswith(" m/s")
+    assert re.search(r": \d+\.\d m/s from \d+°  \[seed \d+", finding(result.out, "sensor top"))
     assert "device mast-1 at " in finding(result.out, "credential")
     assert "trusted by" in finding(result.out, "certificate")
     assert "synchronised" in finding(result.out, "clock")
@@ -213,3 +220,83 @@ def test_a_disk_nearly_full_and_a_state_that_is_not_ours(
     out = masthead("check", "--config", config).out
     assert "1 MB free, below outbox.min_free_bytes (67 MB)" in finding(out, "disk")
     assert "chown it, or set device.state_directory" in finding(out, "state")
+
+
+# --- pins and buses
+
+RELAY = '\n[actuators.heater]\ndriver = "relay"\npin = 23\n'
+
+
+@pytest.fixture
+def pi(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
+    """A machine with the header of a Raspberry Pi 4 and one I2C bus."""
+    dev = tmp_path / "dev"
+    dev.mkdir()
+    (dev / "i2c-1").touch()
+    machine = gpiochip.install(monkeypatch, dev)
+    machine.plug(0, "pinctrl-bcm2711", 58)
+    monkeypatch.setattr(board, "DEV", dev)
+    monkeypatch.setattr(board, "I2C_CLASS", tmp_path / "none")
+    return machine
+
+
+def test_pins_and_buses_are_listed(masthead: Masthead, config: Path, pi: Machine) -> None:
+    """With what they are called."""
+    out = masthead("check", "--config", config).out
+    assert "pinctrl-bcm2711, 58 lines" in finding(out, "gpiochip0")
+    assert finding(out, "i2c-1").endswith("unnamed adapter")
+
+
+def test_the_line_of_an_actuator_is_looked_for_and_not_touched(
+    masthead: Masthead, config: Path, pi: Machine
+) -> None:
+    """It is there, or there is no such line, or it may not be used."""
+    text = config.read_text()
+    config.write_text(text + RELAY)
+    line = finding(masthead("check", "--config", config).out, "actuator heater")
+    assert line.startswith("ok")
+    assert "GPIO 23 is line 23 of" in line
+    assert pi.opened == []
+    config.write_text(text + RELAY.replace("23", "99"))
+    assert "has no GPIO 99: it has 0 to 57" in finding(
+        masthead("check", "--config", config).out, "actuator heater"
+    )
+
+
+def test_pulses_through_gpiozero_are_remarked(
+    masthead: Masthead, config: Path, pi: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where libgpiod 2 is missing, pulses may be lost under load."""
+    config.write_text(
+        config.read_text().replace("seed = 1", 'driver = "gpio-pulse"\nmodel = "davis-6410"\npin = 17')
+    )
+    monkeypatch.setattr(gpio, "has_gpiod", lambda: False)
+    monkeypatch.setattr(check, "_FIRST_VALUE_S", 0.0)
+    assert "pulses may be lost under load" in finding(masthead("check", "--config", config).out, "edges")
+    monkeypatch.setattr(gpio, "has_gpiod", lambda: True)
+    assert "pulses may be lost" not in masthead("check", "--config", config).out
+
+
+def test_a_sensor_that_needs_a_moment_is_given_it(
+    masthead: Masthead, config: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What is no value yet may be one at the next sample; a chip that does not answer is not waited for."""
+    fake = i2c.install(monkeypatch)
+    fake.chips[1][0x25] = SdpChip(SystemClock())
+    monkeypatch.setattr(check, "_SAMPLE_EVERY_S", 0.03)
+    sdp = 'driver = "sdp"'
+    config.write_text(config.read_text().replace("seed = 1", sdp))
+    line = finding(masthead("check", "--config", config).out, "sensor top")
+    assert line.startswith("ok"), line
+    assert "0.0 m/s  [pascal 0, celsius 25]" in line
+    del fake.chips[1][0x25]
+    line = finding(masthead("check", "--config", config).out, "sensor top")
+    assert "no answer from 0x25 on /dev/i2c-1: is it wired and powered? i2cdetect -y 1" in line
+
+
+def test_what_the_running_agent_sees_is_told(masthead: Masthead, config: Path, daemon: Daemon) -> None:
+    """Its sensors' values and its actuators' states."""
+    daemon._wait_for_first_samples()
+    out = masthead("check", "--config", config).out
+    assert re.search(r"in use by the running agent: \d+\.\d m/s from", finding(out, "sensor top"))
+    assert finding(out, "actuator beacon").endswith("in use by the running agent: off")

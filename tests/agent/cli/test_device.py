@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 
+from agent.cli.sample import sample_line
 from agent.daemon import Daemon
+from tests import i2c
+from tests.hw.chips import As5600Chip, Fs3000Chip
 
 from .conftest import Masthead
 
@@ -84,7 +88,16 @@ def test_sample_asks_the_agent_that_owns_the_sensors(
     result = masthead("sample", "--count", 1, "--json", "--config", config)
     sample = json.loads(result.out)
     assert sample["windSpeed"] == daemon.snapshot()["sensors"]["top"]["windSpeed"] or sample["windSpeed"] >= 0
-    assert set(sample) == {"sensor", "time", "windSpeed", "windDirection", "fault", "raw", "simulated"}
+    assert set(sample) == {
+        "sensor",
+        "time",
+        "windSpeed",
+        "windDirection",
+        "fault",
+        "flags",
+        "raw",
+        "simulated",
+    }
 
 
 def test_a_recording_that_is_missing_is_one_line(masthead: Masthead, config: Path) -> None:
@@ -168,3 +181,37 @@ def test_actuate_without_an_agent_ends_with_ctrl_c(
     monkeypatch.setattr("agent.cli.device.time.sleep", interrupt)
     result = masthead("actuate", "beacon", "on", "--config", config)
     assert (result.code, result.out, result.err) == (0, "beacon is on\n", "")
+
+
+FS3000 = 'driver = "fs3000"\nmodel = "fs3000-1015"\n[sensor.vane]\ndriver = "as5600"'
+
+
+def test_a_sensor_that_is_plugged_in_meanwhile_is_shown(
+    masthead: Masthead, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until then its fault; the vane beside it is shown from the start, each with what it says itself."""
+    fake = i2c.install(monkeypatch)
+    fake.chips[1][0x36] = As5600Chip(1024)
+    config.write_text(config.read_text().replace("seed = 1", FS3000))
+    seconds: list[float] = []
+
+    def sleep(s: float) -> None:
+        seconds.append(s)
+        time_passes(s)
+        if len(seconds) == 8:
+            fake.chips[1][0x28] = Fs3000Chip(915)
+
+    time_passes = time.sleep
+    monkeypatch.setattr("agent.cli.sample.time.sleep", sleep)
+    result = masthead("sample", "--count", 2, "--every", 1.5, "--config", config)
+    first, last = result.out.splitlines()
+    assert "no value  from  90.0°: no answer from 0x28 on /dev/i2c-1: is it wired" in first
+    assert "[vane_counts 1024, vane_agc 128]" in first
+    assert "1.27 m/s  from  90.0°  [counts 915, vane_counts 1024, vane_agc 128]" in last
+
+
+def test_what_is_doubtful_about_a_sample_is_shown() -> None:
+    """By the names of the flags."""
+    sample = {"time": "2026-11-20T10:00:00.000Z", "windSpeed": 7.0, "windDirection": None, "fault": None}
+    line = sample_line("top", {**sample, "raw": {}, "flags": ["edges-lost"], "simulated": False})
+    assert line == "10:00:00.000  top         7.00 m/s  edges-lost"

@@ -9,14 +9,23 @@ from pathlib import Path
 import pytest
 
 from agent.cli.sensors import stanza
-from agent.config import loads
+from agent.config import ConfigError, loads
 from hw import board, registry
 from hw.settings import setting
 
 from .conftest import Masthead
 
+CONVERTERS = ("ads1115", "ads1015", "mcp3421")
+NEED_OTHERS = {
+    "shunt_ohm": CONVERTERS,
+    "full_mps": CONVERTERS,
+    "dead_band_deg": CONVERTERS,
+    "offset": CONVERTERS,
+}
+"""Keys for another kind of signal or vane than the stanza shows."""
+
 SENSOR = '[[sensor]]\nid = "other"\ndriver = "simulated"\n'
-KINDS = {"sensor": registry.ANEMOMETERS, "actuator": registry.ACTUATORS}
+KINDS = {"sensor": registry.ANEMOMETERS, "vane": registry.VANES, "actuator": registry.ACTUATORS}
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, table in KINDS.items() for name in table])
@@ -28,16 +37,21 @@ def test_each_stanza_is_configuration(kind: str, name: str, uncommented: bool) -
     optional = [n for n, line in enumerate(lines) if n and line.startswith("# ")]
     for n in optional if uncommented else [0]:
         text = "\n".join(line.removeprefix("# ") if i == n and i else line for i, line in enumerate(lines))
+        if n and name in NEED_OTHERS.get(lines[n].split()[1], ()):
+            with pytest.raises(ConfigError, match=r"needs signal|is for potentiometers|goes with slope"):
+                loads(SENSOR + text)
+            continue
         config = loads(SENSOR + text)
-        assert name in {s.driver for s in config.sensors} | {a.driver for a in config.actuators}
+        vanes = {s.vane.driver for s in config.sensors if s.vane is not None}
+        assert name in {s.driver for s in config.sensors} | vanes | {a.driver for a in config.actuators}
 
 
 def test_all_drivers_are_listed(masthead: Masthead) -> None:
     """With what "auto" means here."""
     result = masthead("sensors")
     assert result.code == 0
-    assert result.out.startswith("This machine:    a desktop\n")
-    assert 'driver = "auto": no device tree' in result.out
+    assert result.out.startswith("board            a desktop: no device tree\n")
+    assert 'driver = "auto"  no device tree' in result.out
     for table in KINDS.values():
         assert all(f'driver = "{name}"' in result.out for name in table)
 
@@ -50,14 +64,41 @@ def test_on_a_board_it_says_what_to_set(
     (tmp_path / "model").write_bytes(b"Raspberry Pi 5\0")
     monkeypatch.setattr(board, "DEVICE_TREE", tmp_path)
     result = masthead("sensors")
-    assert "This machine:    Raspberry Pi 5\n" in result.out
+    assert result.out.startswith("board            Raspberry Pi 5\n")
     assert '"auto" names no sensor on a board' in result.out
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("gpio-pulse", 'driver = "gpio-pulse"'),
+        ("as5600", "[sensor.vane]"),
+        ("Davis_6410", "davis-6410           gpio-pulse"),
+    ],
+)
+def test_a_name_shows_only_what_is_called_so(masthead: Masthead, name: str, said: str) -> None:
+    """A driver's stanza, or a model with the drivers that take it."""
+    result = masthead("sensors", name)
+    assert result.code == 0
+    assert said in result.out
+    assert 'driver = "replay"' not in result.out
+    assert "a desktop" not in result.out
+
+
+def test_a_name_that_is_none_is_answered_with_the_nearest(masthead: Masthead) -> None:
+    """Of drivers and models alike."""
+    result = masthead("sensors", "davis-6411")
+    assert (result.code, result.out) == (1, "")
+    assert "did you mean 'davis-6410'?" in result.err
 
 
 def test_as_json(masthead: Masthead) -> None:
     """One object: kinds, drivers, what they are and their settings."""
     found = json.loads(masthead("sensors", "--json").out)
     assert set(found["sensor"]) >= set(registry.ANEMOMETERS)
+    assert set(found["vane"]) >= set(registry.VANES)
+    davis = [model for model in found["model"] if model["key"] == "davis-6410"]
+    assert {model["kind"]: model.get("slope") for model in davis} == {"pulse": 1.00584, "vane": None}
     assert found["actuator"]["simulated"]["settings"]["safe"].startswith("value that does no harm")
 
 
@@ -71,6 +112,8 @@ class Odd:
         high: float = setting(1.0, doc="high", maximum=2)
         pins: tuple[int, ...] = setting((1, 2), doc="pins")
         name: str | None = setting(None, doc="name", example="ä")
+        address: int = setting(0x48, doc="where", choices=(0x48, 0x49), hexadecimal=True)
+        model: str | None = setting(None, doc="model", example="m", suggested=True)
 
 
 def test_limits_and_broken_drivers_are_shown(masthead: Masthead, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,5 +123,7 @@ def test_limits_and_broken_drivers_are_shown(masthead: Masthead, monkeypatch: py
     out = masthead("sensors").out
     for line in ("which (a | b)", "low (at least 0)", "high (at most 2)", "# pins = [1, 2]", '# name = "ä"'):
         assert line in out
+    assert "# address = 0x48                  # where (0x48 | 0x49)" in out
+    assert '\nmodel = "m" ' in out
     assert "# gone: driver 'gone' cannot be loaded" in out
     assert "error" in json.loads(masthead("sensors", "--json").out)["sensor"]["gone"]

@@ -205,6 +205,25 @@ def test_a_missing_sample_ends_a_flat_line() -> None:
     assert not any(_flags_by_second(([7.0] * 200 + [None]) * 5))
 
 
+def test_lost_edges_make_a_report_suspect_once() -> None:
+    """What the driver says of a sample is in the report that the sample belongs to, and in no other."""
+    quality = _quality()
+    quality.screen(replace(_sample(0, 7.0), flags=("edges-lost",)))
+    assert quality.assess(GOOD) == ("suspect", ("edges-lost",))
+    assert quality.assess(GOOD) == ("good", ())
+
+
+@pytest.mark.parametrize(("ambiguous", "flagged"), [(24, False), (25, True)])
+def test_a_vane_between_two_steps_now_and_then_is_no_matter(ambiguous: int, flagged: bool) -> None:
+    """It has to pass there; more than a tenth of the time means that steps and resistors do not agree."""
+    quality = _quality()
+    for k in range(240):
+        flags = ("direction-ambiguous",) if k < ambiguous else ()
+        quality.screen(replace(_sample(k, 7.0 + k % 2), flags=flags))
+    assert ("direction-ambiguous" in quality.assess(GOOD)[1]) is flagged
+    assert quality.assess(GOOD) == ("good", ())
+
+
 SPEEDS = st.floats(-5, 200) | st.just(math.nan)
 TICKS = st.lists(st.none() | st.tuples(SPEEDS, st.none() | st.floats(-10, 370)), max_size=60)
 
