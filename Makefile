@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check long clean
+.PHONY: demo test check long test-vm clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.hub  ## a hub, a mast and its page on this machine
@@ -21,10 +21,14 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 long: $(VENV)/.dev  ## what takes minutes
-	$(BIN)/python -m pytest -m long
+	$(BIN)/python -m pytest -m long --ignore=tests/vm
+
+test-vm: $(VENV)/.dev  ## the drivers and the unit in a virtual machine with simulated pins
+	@tests/vm/build
+	$(BIN)/python -m pytest tests/vm
 
 clean:
-	rm -rf $(VENV) build *.egg-info .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .vm build *.egg-info .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

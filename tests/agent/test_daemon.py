@@ -184,7 +184,8 @@ def test_a_sensor_that_is_not_there_is_a_fault_and_no_simulation(
         thread.join(0.01)
     assert daemon.snapshot()["sensors"]["top"] | {"time": None} == {
         "time": None, "windSpeed": None, "windDirection": None, "fault": "no answer from 0x28", "raw": {},
-        "simulated": False, "sampled": daemon.samplers[0].status.sampled, "reported": 0, "lostSince": None,
+        "flags": [], "simulated": False, "sampled": daemon.samplers[0].status.sampled, "reported": 0,
+        "lostSince": None,
     }  # fmt: skip
     daemon.stop()
     thread.join(20)
