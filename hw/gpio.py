@@ -159,7 +159,7 @@ def pin_factory(chip: str | None = None, pin: int = 0) -> Any:
         if found.path not in _factories:
             from .lgpio_pins import open_factory
 
-            _factories[found.path] = open_factory(found)
+            _factories[found.path] = open_factory(found.path, found.lines, JOIN_GPIO)
         return _factories[found.path]
 
 

@@ -19,29 +19,22 @@ import threading
 from collections import defaultdict
 from contextlib import suppress
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .errors import DeviceUnavailable
 
-if TYPE_CHECKING:
-    from .gpio import GpioChip
 
+def open_factory(path: str, lines: int, remedy: str) -> Any:
+    """A gpiozero.Factory of the ``lines`` of the gpiochip at ``path``, which is opened.
 
-def open_factory(chip: GpioChip) -> Any:
-    """A gpiozero.Factory of the lines of ``chip``, which is opened.
-
-    Raises DeviceUnavailable if lgpio is not installed, or if the chip cannot be opened.
+    Raises DeviceUnavailable if lgpio is not installed, or, with ``remedy``, if the chip cannot be opened.
     """
-    from .gpio import JOIN_GPIO
-
     lgpio = _import_lgpio()
-    number = int(chip.path.rpartition("gpiochip")[2])
+    number = int(path.rpartition("gpiochip")[2])
     try:
-        return _factory_class(lgpio)(number, chip.lines)
+        return _factory_class(lgpio)(number, lines)
     except lgpio.error as error:
-        raise DeviceUnavailable(
-            f"{chip.path} cannot be opened for writing ({error.value}): {JOIN_GPIO}"
-        ) from error
+        raise DeviceUnavailable(f"{path} cannot be opened for writing ({error.value}): {remedy}") from error
 
 
 def _import_lgpio() -> Any:
