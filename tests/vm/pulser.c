@@ -1,0 +1,89 @@
+/* pulser PULL HZ COUNT [PID FROM TO]
+ *
+ * A contact between a line of gpio-sim and ground that closes COUNT times, for half of each period. PULL is
+ * the line's "pull" in sysfs. Times are absolute; after a delay they shift, so that no phase is shorter than
+ * a quarter of the period. The process PID is stopped before pulse FROM and goes on before pulse TO, both
+ * counted from 0. Prints the seconds that it took, and the lowest and the highest rate in Hz that any 25
+ * pulses in succession had.
+ */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define WINDOW 25
+
+static long long now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000LL + now.tv_nsec;
+}
+
+static void sleep_until(long long *due_ns, long long shortest_ns)
+{
+	long long earliest_ns = now_ns() + shortest_ns;
+	struct timespec due;
+
+	if (*due_ns < earliest_ns)
+		*due_ns = earliest_ns;
+	due.tv_sec = *due_ns / 1000000000LL;
+	due.tv_nsec = *due_ns % 1000000000LL;
+	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &due, NULL))
+		;
+}
+
+static void pull(int fd, const char *where)
+{
+	if (pwrite(fd, where, strlen(where), 0) < 0) {
+		perror("pull");
+		exit(1);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	long long start_ns, due_ns, half_ns;
+	long long closed_ns[WINDOW];
+	double rate, lowest = 1e9, highest = 0;
+	long i, count, from = -1, to = -1;
+	pid_t pid = 0;
+	int fd;
+
+	if ((argc != 4 && argc != 7) || (fd = open(argv[1], O_WRONLY)) < 0) {
+		perror("usage: pulser PULL HZ COUNT [PID FROM TO]");
+		return 1;
+	}
+	half_ns = 5e8 / atof(argv[2]);
+	count = atol(argv[3]);
+	if (argc == 7) {
+		pid = atol(argv[4]);
+		from = atol(argv[5]);
+		to = atol(argv[6]);
+	}
+	start_ns = due_ns = now_ns();
+	for (i = 0; i < count; i++) {
+		if ((i == from && kill(pid, SIGSTOP)) || (i == to && kill(pid, SIGCONT))) {
+			perror("kill");
+			return 1;
+		}
+		if (i >= WINDOW) {
+			rate = WINDOW * 1e9 / (now_ns() - closed_ns[i % WINDOW]);
+			lowest = rate < lowest ? rate : lowest;
+			highest = rate > highest ? rate : highest;
+		}
+		closed_ns[i % WINDOW] = now_ns();
+		pull(fd, "pull-down");
+		due_ns += half_ns;
+		sleep_until(&due_ns, half_ns / 2);
+		pull(fd, "pull-up");
+		due_ns += half_ns;
+		sleep_until(&due_ns, half_ns / 2);
+	}
+	printf("%.6f %.3f %.3f\n", (now_ns() - start_ns) / 1e9, lowest, highest);
+	return 0;
+}
