@@ -52,6 +52,7 @@ STOP_S = 4.5
 _THREAD_STOP_S = 1.0
 _DRAINED_S = 2.0  # from the start of the stop: until then what is in flight may still be confirmed
 _CLOSE_S = 0.5
+_LEAST_S = 0.2  # what a thread that is not stuck is given, whatever the others took
 _SUPERVISE_S = 10.0
 
 
@@ -239,7 +240,7 @@ class Daemon:
         self.start()
         try:
             self._wait_for_first_samples()
-            service.notify("READY=1")
+            service.notify(f"READY=1\nSTATUS={self._summary()}")
             log.info("running: %s", self._summary())
             interval_s = min(service.watchdog_interval_s() or _SUPERVISE_S, _SUPERVISE_S)
             stuck_before: list[str] = []
@@ -288,10 +289,11 @@ class Daemon:
         began = time.monotonic()
         self._stopping.set()
         service.notify("STOPPING=1")
-        self._thread_of(self.executor).ask_to_stop()
+        for worker in (self.executor, *self.samplers):
+            self._thread_of(worker).ask_to_stop()
         self._thread_of(self.guard).stop(_THREAD_STOP_S)
         self.guard.stop(self._clock.monotonic())
-        self.stop_sampling(began + _THREAD_STOP_S)
+        self.stop_sampling(max(began + _THREAD_STOP_S, time.monotonic() + _LEAST_S))
         for sampler in self.samplers:
             sampler.close()
         self._control.stop()
@@ -304,7 +306,7 @@ class Daemon:
             self._azure.stop(_CLOSE_S)
         self._thread_of(self.executor).stop(began + STOP_S - time.monotonic())
         self.executor.close(max(0.0, began + STOP_S - time.monotonic()))
-        if self._thread_of(self.writer).stop(began + STOP_S - time.monotonic()):
+        if self._thread_of(self.writer).stop(max(began + STOP_S - time.monotonic(), _LEAST_S)):
             self.writer.close(self._clock.monotonic())
         else:
             log.error("the disk does not answer: what was not yet stored is lost")

@@ -38,10 +38,12 @@ def open_actuators(actuators: Sequence[ActuatorConfig], clock: Clock) -> dict[st
         try:
             driver = registry.load(registry.ACTUATORS, actuator.driver)
             guarded[actuator.name] = Guarded(driver.open(actuator.settings, clock), actuator.max_on_s)
-        except HardwareError as error:
+        except BaseException as error:
             for opened in guarded.values():
                 opened.actuator.close()
-            raise ConfigError(f"actuators.{actuator.name}: {error}") from error
+            if isinstance(error, HardwareError):
+                raise ConfigError(f"actuators.{actuator.name}: {error}") from error
+            raise
     return guarded
 
 

@@ -83,5 +83,7 @@ class VanedAnemometer:
 
     def close(self) -> None:
         """Let go of both."""
-        self._anemometer.close()
-        self._vane.close()
+        try:
+            self._anemometer.close()
+        finally:
+            self._vane.close()

@@ -179,13 +179,16 @@ class Guard:
         for request in requests:
             if request.future.set_running_or_notify_cancel():
                 request.future.set_exception(Refusal("stopping: the agent is ending"))
-        for name, guarded in self._guarded.items():
-            status = self.status.get(name)
+        for name, status in self.status.items():
             try:
-                if status is not None and status.value != status.safe:
+                if status.value != status.safe:
                     self._return(name, now, "stop")
             except Exception as error:  # noqa: BLE001  (a driver that breaks its contract keeps no other driven)
                 log.error("%s could not be made safe: %r", name, error)
+        for (
+            name,
+            guarded,
+        ) in self._guarded.items():  # after all are safe: a motor may take its time to get there
             try:
                 guarded.actuator.close()
             except Exception as error:  # noqa: BLE001

@@ -45,7 +45,7 @@ class Servo:
         maximum: float = setting(90.0, doc="highest angle in degrees")
         min_pulse_ms: float = setting(1.0, doc="pulse at the lowest angle", minimum=0.5, maximum=2.5)
         max_pulse_ms: float = setting(2.0, doc="pulse at the highest angle", minimum=0.5, maximum=2.5)
-        travel_s: float = setting(0.5, doc="longest time it takes to its safe angle", minimum=0, maximum=2)
+        travel_s: float = setting(0.5, doc="longest time it takes to its safe angle", minimum=0, maximum=1)
         safe: float = setting(0.0, doc="angle in degrees that does no harm")
 
         def __post_init__(self) -> None:

@@ -80,3 +80,16 @@ def test_it_is_calibrated_as_the_anemometer_and_closes_both() -> None:
     pair.close()
     assert (pair.calibration, pair.has_direction) == ("cup-7", True)
     assert (anemometer.closed, vane.closed) == ([True], [True])
+
+
+def test_a_vane_is_let_go_of_whatever_the_anemometer_does() -> None:
+    """Neither keeps the other open."""
+    anemometer, vane = Part(SPEED), Part(DIRECTION)
+
+    def stuck() -> None:
+        raise DeviceUnavailable("gone")
+
+    anemometer.close = stuck  # type: ignore[method-assign]
+    with pytest.raises(DeviceUnavailable):
+        VanedAnemometer(anemometer, vane).close()  # type: ignore[arg-type]
+    assert vane.closed == [True]

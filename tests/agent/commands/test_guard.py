@@ -269,6 +269,18 @@ def test_broken_at_the_start_and_at_the_stop() -> None:
     assert [e["event"] for e in bench.events] == ["actuator-fault"]
 
 
+def test_at_the_stop_all_are_safe_before_one_is_let_go_of(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A motor that takes its time to arrive keeps no other driven meanwhile."""
+    bench.ask(True)
+    bench.ask(True, name="heater")
+    seen: list[Value] = []
+    monkeypatch.setattr(bench.beacon, "close", lambda: seen.append(bench.heater.value))
+    bench.guard.stop(bench.clock.monotonic())
+    assert seen == [False]
+
+
 def test_an_actuator_that_cannot_be_let_go_of_is_told(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
