@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hw import registry
+from hw import catalogue, registry
 from hw.board import resolve_auto
 from hw.errors import HardwareError
 from hw.settings import SettingError, did_you_mean, parse, setting, toml_text
@@ -238,7 +238,8 @@ def find(given: Path | None) -> Path:
     if given is not None or os.environ.get("MASTHEAD_CONFIG"):
         path = given or Path(os.environ["MASTHEAD_CONFIG"])
         if not path.is_file():
-            raise ConfigError(f"{path}: no such configuration file")
+            wrong = "is a directory, give the file in it" if path.is_dir() else "no such configuration file"
+            raise ConfigError(f"{path}: {wrong}")
         return path
     places = [Path("~/.config/masthead/masthead.toml").expanduser(), Path("/etc/masthead/masthead.toml")]
     for path in places:
@@ -267,12 +268,15 @@ def loads(text: str, path: Path | None = None) -> Config:
     try:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # a number of 5,000 digits is no TOMLDecodeError
-        raise ConfigError(f"{where}: not valid TOML: {error}") from error
+        early = text.partition("[[sensor]]")[0]
+        hint = "; [sensor.vane] goes below its [[sensor]]" if "[sensor.vane]" in early else ""
+        raise ConfigError(f"{where}: not valid TOML: {error}{hint}") from error
     errors: list[SettingError] = []
     known = (*SECTIONS, "sensor", "actuators")
     for key in document:
         if key not in known:
-            errors.append(SettingError(key, f"unknown table{did_you_mean(key, known)}"))
+            hint = ": below its [[sensor]] write [sensor.vane]" if key == "vane" else did_you_mean(key, known)
+            errors.append(SettingError(key, f"unknown table{hint}"))
     parts: dict[str, Any] = {}
     for name, cls in SECTIONS.items():
         table = document.get(name, {})
@@ -339,6 +343,13 @@ def _sensors(tables: Any, errors: list[SettingError]) -> Iterator[SensorConfig]:
             errors.append(SettingError(f"{path}.driver", resolved.reason))
         chosen = resolved.driver if resolved is not None else table["driver"]
         driver = _driver(registry.ANEMOMETERS, chosen, path, errors)
+        if auto and driver is not None and (foreign := _foreign(table, driver)):
+            keys = " and ".join(foreign)
+            text = (
+                f'"auto" chose {chosen}, which has no {keys}: name the driver (`masthead sensors` lists them)'
+            )
+            errors.append(SettingError(f"{path}.driver", text))
+            driver = None
         vane = _vane(table["vane"], f"{path}.vane", errors) if "vane" in table else None
         own = {key: value for key, value in table.items() if key != "vane"}
         head, settings = _parsed(own, _SensorHead, driver, path, errors)
@@ -346,9 +357,18 @@ def _sensors(tables: Any, errors: list[SettingError]) -> Iterator[SensorConfig]:
             yield SensorConfig(head.id, chosen, settings, head.height_m, head.max_speed_mps, auto, vane)
 
 
+def _foreign(table: Mapping[str, Any], driver: Any) -> list[str]:
+    """Keys of a sensor's table that only other drivers have."""
+    own = {*_SensorHead.__dataclass_fields__, *driver.Settings.__dataclass_fields__, "vane"}
+    others = (registry.load(registry.ANEMOMETERS, name).Settings for name in registry.ANEMOMETERS)
+    known = {key for settings in others for key in settings.__dataclass_fields__}
+    return [key for key in table if key not in own and key in known]
+
+
 def _vane(table: Any, path: str, errors: list[SettingError]) -> VaneConfig | None:
     if not isinstance(table, Mapping):
-        errors.append(SettingError(path, f"expected a table [sensor.vane], got {table!r}"))
+        got = "[[sensor.vane]]" if isinstance(table, list) else repr(table)
+        errors.append(SettingError(path, f"expected a table [sensor.vane], got {got}"))
         return None
     driver = _driver(registry.VANES, table.get("driver"), path, errors)
     head, settings = _parsed(table, _VaneHead, driver, path, errors)
@@ -375,19 +395,29 @@ def _actuators(tables: Any, errors: list[SettingError]) -> Iterator[ActuatorConf
 def _used_twice(
     sensors: Iterable[SensorConfig], actuators: Iterable[ActuatorConfig]
 ) -> Iterator[SettingError]:
-    """A pin, or an input of a converter, serves one purpose."""
-    users: dict[tuple[Any, ...], str] = {}
-    named = [(f"sensor {s.id!r}", s.settings) for s in sensors]
-    named += [(f"the vane of sensor {s.id!r}", s.vane.settings) for s in sensors if s.vane is not None]
-    named += [(f"actuator {a.name!r}", a.settings) for a in actuators]
-    for name, settings in named:
-        for keys in (("pin", "chip"), ("input", "bus", "address")):
-            if not all(hasattr(settings, key) for key in keys):
-                continue
-            value, *place = (getattr(settings, key) for key in keys)
-            first = users.setdefault((keys, str(value), *place), name)
+    """A pin serves one purpose, and so does a chip on a bus, but for one with several inputs."""
+    users: dict[tuple[Any, ...], tuple[str, str]] = {}
+    named: list[tuple[str, Any]] = [(f"sensor {s.id!r}", s) for s in sensors]
+    named += [(f"the vane of sensor {s.id!r}", s.vane) for s in sensors if s.vane is not None]
+    named += [(f"actuator {a.name!r}", a) for a in actuators]
+    for name, user in named:
+        settings = user.settings
+        if (pin := getattr(settings, "pin", None)) is not None:
+            chip = getattr(settings, "chip", None)
+            first, _ = users.setdefault(("pin", chip and Path(chip).name, pin), (name, user.driver))
             if first != name:
-                yield SettingError(keys[0], f"{value} is used twice, by {first} and by {name}")
+                yield SettingError("pin", f"{pin} is used twice, by {first} and by {name}")
+        if not (hasattr(settings, "bus") and hasattr(settings, "address")):
+            continue
+        place = settings.bus, settings.address
+        first, driver = users.setdefault(("chip", *place), (name, user.driver))
+        if first != name and (driver != user.driver or not hasattr(settings, "input")):
+            what = f"0x{settings.address:02x} on bus {settings.bus} is used twice"
+            yield SettingError("address", f"{what}, by {first} and by {name}")
+        elif hasattr(settings, "input"):
+            first, _ = users.setdefault(("input", *place, str(settings.input)), (name, driver))
+            if first != name:
+                yield SettingError("input", f"{settings.input} is used twice, by {first} and by {name}")
 
 
 def _driver(drivers: dict[str, str], name: Any, path: str, errors: list[SettingError]) -> Any:
@@ -397,7 +427,9 @@ def _driver(drivers: dict[str, str], name: Any, path: str, errors: list[SettingE
     try:
         return registry.load(drivers, name)
     except HardwareError as error:
-        errors.append(SettingError(f"{path}.driver", str(error)))
+        model = any(catalogue.is_called(model, name) for model in catalogue.models())
+        hint = f'{name!r} is a model: give its driver, and model = "{name}" (`masthead sensors {name}`)'
+        errors.append(SettingError(f"{path}.driver", hint if model else str(error)))
         return None
 
 

@@ -289,8 +289,9 @@ class Daemon:
         began = time.monotonic()
         self._stopping.set()
         service.notify("STOPPING=1")
-        for worker in (self.executor, *self.samplers):
-            self._thread_of(worker).ask_to_stop()
+        self._thread_of(self.executor).ask_to_stop()
+        for sampler in self.samplers:
+            self._thread_of(sampler).ask_to_stop()
         self._thread_of(self.guard).stop(_THREAD_STOP_S)
         self.guard.stop(self._clock.monotonic())
         self.stop_sampling(max(began + _THREAD_STOP_S, time.monotonic() + _LEAST_S))

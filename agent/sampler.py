@@ -35,6 +35,25 @@ class SensorStatus:
     lost_since_boot_s: float | None = None
 
 
+class _Presence:
+    """Whether values come. ``lost_since``: when they ended, once that was _LOST_AFTER_S ago."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.lost_since: float | None = None
+        self._bad_since: float | None = None
+
+    def seen(self, now: float, fault: str | None) -> None:
+        """There is a value (no ``fault``) or there is none."""
+        if fault is None:
+            self._bad_since = self.lost_since = None
+            return
+        if self._bad_since is None:
+            self._bad_since = now
+        if now - self._bad_since >= _LOST_AFTER_S:
+            self.lost_since = self._bad_since
+
+
 class Sampler:
     """Thread safety: ``step`` and ``close`` on one thread at a time; ``status`` from any."""
 
@@ -66,11 +85,11 @@ class Sampler:
         self._calibration: str | None = None
         self._reopen_at = -math.inf
         self._fault: str | None = None
-        self._bad_since: float | None = None
+        self._speed = _Presence("sensor")
+        self._direction = _Presence("vane")
         self._began: float | None = None  # the schedule's origin
         self._report_began = 0.0
         self._sampled = self._reported = 0
-        self._lost_since: float | None = None
         self.status = SensorStatus()
 
     def open(self, now: float) -> None:
@@ -96,7 +115,7 @@ class Sampler:
         self._statistics.add(sample)
         self._sampled += 1
         self._watch(sample)
-        self.status = SensorStatus(sample, self._sampled, self._reported, self._lost_since)
+        self.status = SensorStatus(sample, self._sampled, self._reported, self._speed.lost_since)
         periods = math.floor((now - self._began + _EPSILON_S) / self._period_s) + 1
         return self._began + periods * self._period_s
 
@@ -131,21 +150,24 @@ class Sampler:
         return self._sensor
 
     def _watch(self, sample: WindSample) -> None:
-        """Say once that a sensor is lost, and once that it is back."""
+        """Say once that a sensor, or its vane, is lost, and once that it is back."""
         now = sample.time_s
-        if sample.speed_mps is not None:
-            if self._lost_since is not None:
-                log.info("sensor %s is back after %.0f s", self.sensor_id, now - self._lost_since)
-                self._event(now, "sensor-back", lostSeconds=round(now - self._lost_since, 1))
-            self._bad_since = self._lost_since = self._fault = None
-            return
-        self._fault = sample.fault or "no value"
-        if self._bad_since is None:
-            self._bad_since = now
-        if self._lost_since is None and now - self._bad_since >= _LOST_AFTER_S:
-            self._lost_since = self._bad_since
-            log.warning("sensor %s is lost: %s", self.sensor_id, self._fault)
-            self._event(now, "sensor-lost", reason=self._fault)
+        self._fault = None if sample.speed_mps is not None else sample.fault or "no value"
+        self._tell(self._speed, now, self._fault)
+        if sample.direction_deg is not None:
+            self._tell(self._direction, now, None)
+        elif sample.speed_mps is not None and sample.fault is not None:
+            self._tell(self._direction, now, sample.fault)
+
+    def _tell(self, presence: _Presence, now: float, fault: str | None) -> None:
+        what, since = presence.what, presence.lost_since
+        presence.seen(now, fault)
+        if since is None and presence.lost_since is not None:
+            log.warning("%s %s is lost: %s", what, self.sensor_id, fault)
+            self._event(now, f"{what}-lost", reason=fault)
+        elif since is not None and presence.lost_since is None:
+            log.info("%s %s is back after %.0f s", what, self.sensor_id, now - since)
+            self._event(now, f"{what}-back", lostSeconds=round(now - since, 1))
 
     def _event(self, now: float, event: str, **details: object) -> None:
         body = {"sensor": self.sensor_id, "event": event, **details}

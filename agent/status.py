@@ -171,8 +171,13 @@ def wind_text(sensor: Mapping[str, Any]) -> str:
         return "no sample yet"
     words = "no value" if speed is None else f"{speed:.1f} m/s"
     if direction is not None:
-        words += f" from {direction:.0f}°"
+        words = f"no speed, from {direction:.0f}°" if speed is None else f"{words} from {direction:.0f}°"
     return f"{words}: {fault}" if fault else words
+
+
+def figure_text(value: float) -> str:
+    """What an instrument says, for a person: counts in full, the rest to six figures."""
+    return str(int(value)) if value == int(value) else f"{value:.6g}"
 
 
 def _megabytes(count: int) -> str:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import Protocol
 
 Value = bool | float
 """A relay's state, or a level within the actuator's range."""
+
+
+def shown(value: object) -> str:
+    """``value`` as whoever sent it wrote it: true, not True."""
+    return json.dumps(value, default=repr, ensure_ascii=False)
 
 
 class Actuator(Protocol):

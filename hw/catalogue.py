@@ -163,7 +163,7 @@ def _find(known: Mapping[str, Model], name: str) -> Model:
         if is_called(model, name):
             return model
     words = [word for model in known.values() for word in (model.key, *model.aliases)]
-    raise ValueError(f"unknown model {name!r}{did_you_mean(name.lower(), words)}")
+    raise ValueError(f"unknown model {name!r}{did_you_mean(name, words, ' (`masthead sensors` lists them)')}")
 
 
 def _plain(name: str) -> str:

@@ -94,7 +94,9 @@ def _find_chip(pin: int, chip: str | None) -> GpioChip:
             have = ", ".join(Path(c.path).name for c in found) or "none"
             raise DeviceUnavailable(f"there is no {path} (this machine has: {have})")
     if not usable:
-        raise DeviceUnavailable("this machine has no GPIO pins (no /dev/gpiochip*)")
+        raise DeviceUnavailable(
+            'this machine has no GPIO pins (no /dev/gpiochip*): to try it here, driver = "simulated"'
+        )
     chosen = usable[0]
     if chosen.fault is not None:
         raise DeviceUnavailable(chosen.fault)

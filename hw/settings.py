@@ -74,12 +74,16 @@ def toml_text(value: object, meta: Mapping[str, Any]) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """ ", did you mean 'x'?" if some known word is close to this one, else the list of what is known."""
+def did_you_mean(word: str, known: Iterable[str], otherwise: str | None = None) -> str:
+    """ ", did you mean 'x'?" if some known word is close to this one in any case; else ``otherwise``, or the
+    list of what is known."""
     names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    spelt = {name.lower(): name for name in names}
+    close = difflib.get_close_matches(word.lower(), spelt, n=1, cutoff=0.6)
     if close:
-        return f", did you mean {close[0]!r}?"
+        return f", did you mean {spelt[close[0]]!r}?"
+    if otherwise is not None:
+        return otherwise
     return f" (known: {', '.join(names)})" if names else ""
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,11 +20,14 @@ from agent.config import ActuatorConfig, Config, ConfigError, SensorConfig, load
 from agent.config import find as find_config
 from agent.control import ControlClient, ControlError, NoDaemon
 from agent.state import StateError, StateLock
-from agent.status import value_text, wind_text
+from agent.status import figure_text, value_text, wind_text
 from hw.errors import BadSample, HardwareError
 
 from .common import config_option, json_option
 from .hardware import Finding, hardware
+
+if TYPE_CHECKING:
+    from hw.anemometer import Anemometer, WindSample
 
 _TIMEOUT_S = 5.0
 _MQTT_PORT = 8883
@@ -129,19 +132,26 @@ def _sensor(sensor: SensorConfig) -> Finding:
     try:
         with closing(open_sensor(sensor, clock)) as opened:
             while True:
-                try:
-                    sample = opened.read(clock.monotonic())
+                sample = _read(opened, clock.monotonic())
+                if sample.fault is None or clock.monotonic() > until:
                     break
-                except BadSample:
-                    if clock.monotonic() > until:
-                        raise
-                    time.sleep(_SAMPLE_EVERY_S)
+                time.sleep(_SAMPLE_EVERY_S)
     except HardwareError as error:
         return Finding(what, False, f"{_driver(sensor)}: {error}")
-    raw = ", ".join(f"{name} {value:.6g}" for name, value in sample.raw.items())
+    raw = ", ".join(f"{name} {figure_text(value)}" for name, value in sample.raw.items())
     told = {"windSpeed": sample.speed_mps, "windDirection": sample.direction_deg, "fault": sample.fault}
     text = f"{_driver(sensor)}: {wind_text(told)}" + (f"  [{raw}]" if raw else "")
-    return Finding(what, sample.fault is None and sample.speed_mps is not None, text)
+    return Finding(what, sample.fault is None, text)
+
+
+def _read(sensor: Anemometer, now: float) -> WindSample:
+    """A sample, or a fault that waiting may mend. Raises the others."""
+    from hw.anemometer import WindSample
+
+    try:
+        return sensor.read(now)
+    except BadSample as error:
+        return WindSample(now, None, fault=str(error))
 
 
 def _actuator(actuator: ActuatorConfig) -> Finding:

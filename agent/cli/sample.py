@@ -13,6 +13,7 @@ import click
 
 from agent.config import Config, SensorConfig
 from agent.control import ControlClient, NoDaemon
+from agent.status import figure_text
 
 from .common import Seconds, ask, config_option, json_option, load_config, one_line_errors, until_interrupted
 
@@ -117,7 +118,6 @@ class _Sensor:
         self._opened: Anemometer | None = None
 
     def sample(self) -> dict[str, Any]:
-        """Raises DeviceMisconfigured: that does not pass by waiting."""
         now = self._timekeeper.clock.monotonic()
         sample = self._read(now)
         return {
@@ -133,16 +133,11 @@ class _Sensor:
     def _read(self, now: float) -> WindSample:
         from agent.parts import open_sensor
         from hw.anemometer import WindSample
-        from hw.errors import DeviceMisconfigured, HardwareError
+        from hw.errors import HardwareError
 
         try:
             if self._opened is None:
                 self._opened = open_sensor(self._config, self._timekeeper.clock)
-        except DeviceMisconfigured:
-            raise
-        except HardwareError as error:
-            return WindSample(now, None, fault=str(error))
-        try:
             return self._opened.read(now)
         except HardwareError as error:
             return WindSample(now, None, fault=str(error))
@@ -155,16 +150,12 @@ class _Sensor:
 def sample_line(name: str, sample: dict[str, Any]) -> str:
     """A sample in one line for a person."""
     speed, direction, fault = sample["windSpeed"], sample["windDirection"], sample["fault"]
-    words = f"{speed:6.2f} m/s" if speed is not None else "no value"
+    words = f"{speed:6.2f} m/s" if speed is not None else "no value" if direction is None else "no speed"
     if direction is not None:
         words += f"  from {direction:5.1f}°"
     if speed is None or fault:
         words += f": {fault or 'not sampled yet'}"
-    raw = ", ".join(f"{key} {_short(value)}" for key, value in sample["raw"].items())
+    raw = ", ".join(f"{key} {figure_text(value)}" for key, value in sample["raw"].items())
     parts = [(sample["time"] or "")[11:23], f"{name:<8}", words, f"[{raw}]" if raw else ""]
     parts += [*sample["flags"], "(simulated)" if sample["simulated"] else ""]
     return "  ".join(part for part in parts if part)
-
-
-def _short(value: float) -> str:
-    return str(int(value)) if value == int(value) else f"{value:.6g}"

@@ -50,7 +50,8 @@ def sensors_command(name: str | None, as_json: bool) -> None:
         drivers = [d for d in drivers if d[2] == name]
         models = [m for m in models if catalogue.is_called(m, name)]
         if not drivers and not models:
-            raise click.ClickException(f"no driver or model {name!r}{did_you_mean(name, known)}")
+            hint = did_you_mean(name, known, " (`masthead sensors` lists them)")
+            raise click.ClickException(f"no driver or model {name!r}{hint}")
     if as_json:
         described: dict[str, dict[str, Any]] = {kind: {} for kind in _KINDS}
         for kind, table, driver in drivers:
@@ -69,6 +70,22 @@ def sensors_command(name: str | None, as_json: bool) -> None:
         click.echo('\n# Models: model = "…", in any spelling, with the drivers that take it')
     for model in models:
         click.echo(f"# {model.key:<20} {_TAKE_MODELS[model.kind]:<26} {model.name}")
+        if name is not None:
+            click.echo(f"#   {_coefficients(model)}")
+            click.echo(f"#   {model.source}")
+
+
+def _coefficients(model: catalogue.AnyModel) -> str:
+    """What the catalogue knows, in a line."""
+    if isinstance(model, catalogue.PulseModel):
+        line = f"{model.slope:g} m/s per Hz" + (f" + {model.offset:g} m/s" if model.offset else "")
+        revolution = f"{model.pulses_per_rev} a revolution, {model.signal}, hold-off {model.hold_off_s:g} s"
+        return f"{line}; pulses: {revolution}"
+    if isinstance(model, catalogue.VaneModel):
+        ohms = ", ".join(f"{ohm:g}" for ohm in model.ladder_ohms)
+        return f"ladder of {ohms} ohm" if ohms else f"potentiometer of {model.pot_ohms:g} ohm"
+    unit = "V" if isinstance(model, catalogue.VoltageModel) else "counts"
+    return ", ".join(f"{x:g} {unit}: {mps:g} m/s" for x, mps in model.points)
 
 
 def stanza(kind: str, table: dict[str, str], name: str) -> Iterator[str]:

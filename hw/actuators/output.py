@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from ..actuator import shown
 from ..errors import DeviceUnavailable, HardwareError
 from ..gpio import explain, pin_factory
 
@@ -15,7 +16,7 @@ def number_within(value: object, low: float, high: float) -> float:
     """``value`` as a float. Raises ValueError unless it is a finite number from ``low`` to ``high``."""
     if isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high:
         return float(value)  # NaN lies in no range
-    raise ValueError(f"expected a number from {low:g} to {high:g}, got {value!r}")
+    raise ValueError(f"expected a number from {low:g} to {high:g}, got {shown(value)}")
 
 
 class Output:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..actuator import Value
+from ..actuator import Value, shown
 from ..clock import Clock
 from ..settings import setting
 from .output import Output
@@ -43,7 +43,7 @@ class Relay:
         """True is on, False is off. Raises ValueError for anything else."""
         if isinstance(value, bool):
             return value
-        raise ValueError(f"expected true or false, got {value!r}")
+        raise ValueError(f"expected true or false, got {shown(value)}")
 
     def drive(self, value: Value) -> None:
         """Switch. Raises DeviceUnavailable if the pin does not obey, or after ``close``."""

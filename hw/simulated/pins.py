@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..actuator import Value
+from ..actuator import Value, shown
 from ..clock import Clock
 from ..errors import DeviceUnavailable
 from ..settings import setting
@@ -51,11 +51,11 @@ class SimulatedActuator:
         if isinstance(self.safe, bool):
             if isinstance(value, bool):
                 return value
-            raise ValueError(f"expected true or false, got {value!r}")
+            raise ValueError(f"expected true or false, got {shown(value)}")
         low, high = self._range
         if isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high:
             return float(value)  # NaN lies in no range
-        raise ValueError(f"expected a number from {low:g} to {high:g}, got {value!r}")
+        raise ValueError(f"expected a number from {low:g} to {high:g}, got {shown(value)}")
 
     def drive(self, value: Value) -> None:
         """Hold ``value``. Raises DeviceUnavailable after ``close``."""

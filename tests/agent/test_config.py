@@ -398,6 +398,8 @@ def test_the_resolved_form_has_the_vane_and_what_people_write() -> None:
     ("stanza", "message"),
     [
         ("vane = 3\n", "sensor[0].vane: expected a table [sensor.vane], got 3"),
+        ("[[sensor.vane]]\n", "sensor[0].vane: expected a table [sensor.vane], got [[sensor.vane]]"),
+        ("[vane]\n", "vane: unknown table: below its [[sensor]] write [sensor.vane]"),
         ("[sensor.vane]\n", "sensor[0].vane.driver: is missing"),
         ('[sensor.vane]\ndriver = "as5601"\n', "unknown driver 'as5601', did you mean 'as5600'?"),
         (
@@ -423,7 +425,40 @@ def test_a_pin_or_an_input_is_used_once() -> None:
     """Both users are named; the same number on another chip is another pin."""
     with pytest.raises(ConfigError, match="pin: 17 is used twice, by sensor 'cup' and by actuator 'heater'"):
         loads(CUP + RELAY.format(17))
+    chip = '17\nchip = "{}"'
+    with pytest.raises(ConfigError, match="pin: 17 is used twice"):
+        loads(CUP + chip.format("/dev/gpiochip2")[3:] + "\n" + RELAY.format(chip.format("gpiochip2")))
     with pytest.raises(ConfigError, match="input: 1 is used twice, by sensor 'volts' and by the vane of"):
         loads(ANALOGUE + VANE)
-    loads(CUP + RELAY.format('17\nchip = "gpiochip2"'))
+    loads(CUP + RELAY.format(chip.format("gpiochip2")))
     loads(ANALOGUE + VANE.replace("input = 1", "input = 1\naddress = 0x49"))
+    loads(ANALOGUE + VANE.replace("input = 1", "input = 0"))
+
+
+def test_a_chip_has_one_driver() -> None:
+    """Two stanzas for one chip would read one wire as two things, or break each other's measurement."""
+    hot = '[[sensor]]\nid = "{}"\ndriver = "fs3000"\nmodel = "fs3000-1015"\n'
+    with pytest.raises(
+        ConfigError, match="address: 0x28 on bus 1 is used twice, by sensor 'a' and by sensor 'b'"
+    ):
+        loads(hot.format("a") + hot.format("b"))
+    loads(hot.format("a") + hot.format("b") + "bus = 2\n")
+    vane = '[sensor.vane]\ndriver = "ads1015"\nmodel = "sen-15901"\ninput = 2\n'
+    with pytest.raises(ConfigError, match="address: 0x48 on bus 1 is used twice"):
+        loads(ANALOGUE + vane)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[[sensor]]\nid = "a"\npin = 17\n', 'sensor[0].driver: "auto" chose simulated, which has no pin'),
+        (CUP.replace("gpio-pulse", "davis-6410"), "'davis-6410' is a model: give its driver"),
+        ('[sensor.vane]\ndriver = "as5600"\n' + CUP, "[sensor.vane] goes below its [[sensor]]"),
+    ],
+)
+def test_what_people_forget_is_told(text: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The driver, that a model is none, and where a vane belongs."""
+    monkeypatch.setattr(board, "detect", lambda tree=None: None)
+    with pytest.raises(ConfigError) as caught:
+        loads(text)
+    assert message in str(caught.value)

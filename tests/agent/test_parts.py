@@ -21,7 +21,11 @@ ACTUATORS = SENSOR + '[actuators.a]\ndriver = "simulated"\n[actuators.b]\ndriver
 def _closed(monkeypatch: pytest.MonkeyPatch, driver: type[Any]) -> list[Any]:
     """What of this driver is closed from here on."""
     closed: list[Any] = []
-    monkeypatch.setattr(driver, "close", closed.append)
+
+    def close(self: Any) -> None:
+        closed.append(self)
+
+    monkeypatch.setattr(driver, "close", close)
     return closed
 
 

@@ -21,6 +21,7 @@ class Instrument:
     def __init__(self) -> None:
         self.speed: float | None = 5.0
         self.error: Exception | None = None
+        self.vane_fault: str | None = None
         self.closed = False
         self.times: list[float] = []
 
@@ -28,7 +29,7 @@ class Instrument:
         self.times.append(now)
         if self.error is not None:
             raise self.error
-        return WindSample(now, self.speed, 90.0)
+        return WindSample(now, self.speed, None if self.vane_fault else 90.0, self.vane_fault)
 
     def close(self) -> None:
         self.closed = True
@@ -120,6 +121,27 @@ def test_a_lost_sensor_is_said_once_and_its_return_once(caplog: pytest.LogCaptur
     assert events[0]["reason"] == "no answer from 0x28"
     assert events[1]["lostSeconds"] == pytest.approx(60.0, abs=0.5)
     assert len(caplog.records) == 2
+
+
+def test_a_lost_vane_is_said_once_and_its_return_once(caplog: pytest.LogCaptureFixture) -> None:
+    """While the speed goes on; what happens to the speed meanwhile says nothing of the vane."""
+    rig = Rig()
+    rig.run(3.0)
+    rig.instrument.vane_fault = "vane: no magnet"
+    with caplog.at_level("INFO"):
+        rig.run(20.0)
+        rig.instrument.error = BadSample("checksum")
+        rig.run(1.0)
+        rig.instrument.error = None
+        rig.run(9.0)
+        rig.instrument.vane_fault = None
+        rig.run(10.0)
+    events = [dict(e.body) for e in rig.of("event")]
+    assert [e["event"] for e in events] == ["vane-lost", "vane-back"]
+    assert events[0]["reason"] == "vane: no magnet"
+    assert events[1]["lostSeconds"] == pytest.approx(30.0, abs=0.5)
+    assert len(caplog.records) == 2
+    assert rig.of("reading")[1].body["flags"] == ["direction-missing"]
 
 
 def test_a_short_gap_is_no_event() -> None:

@@ -24,7 +24,7 @@ from hw import board, gpio
 from hw.clock import SystemClock
 from tests import gpiochip, i2c
 from tests.gpiochip import Machine
-from tests.hw.chips import SdpChip
+from tests.hw.chips import As5600Chip, SdpChip
 
 from .conftest import Masthead
 
@@ -292,6 +292,20 @@ def test_a_sensor_that_needs_a_moment_is_given_it(
     del fake.chips[1][0x25]
     line = finding(masthead("check", "--config", config).out, "sensor top")
     assert "no answer from 0x25 on /dev/i2c-1: is it wired and powered? i2cdetect -y 1" in line
+
+
+def test_a_sensor_with_a_vane_is_given_the_same_moment(
+    masthead: Masthead, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The vane has a value at once; that is not yet all."""
+    fake = i2c.install(monkeypatch)
+    fake.chips[1] |= {0x25: SdpChip(SystemClock()), 0x36: As5600Chip(1024)}
+    monkeypatch.setattr(check, "_SAMPLE_EVERY_S", 0.03)
+    stanza = 'driver = "sdp"\n[sensor.vane]\ndriver = "as5600"'
+    config.write_text(config.read_text().replace("seed = 1", stanza))
+    line = finding(masthead("check", "--config", config).out, "sensor top")
+    assert line.startswith("ok"), line
+    assert "0.0 m/s from 90°" in line
 
 
 def test_what_the_running_agent_sees_is_told(masthead: Masthead, config: Path, daemon: Daemon) -> None:

@@ -100,13 +100,14 @@ def test_sample_asks_the_agent_that_owns_the_sensors(
     }
 
 
-def test_a_recording_that_is_missing_is_one_line(masthead: Masthead, config: Path) -> None:
-    """As any sensor that cannot be opened."""
-    config.write_text(config.read_text().replace("seed = 1", 'driver = "replay"\nfile = "/none.csv"'))
-    result = masthead("sample", "--config", config)
-    assert result.code == 1
-    assert result.err.count("\n") == 1
-    assert "/none.csv" in result.err
+def test_a_sensor_that_cannot_be_opened_hides_no_other(masthead: Masthead, config: Path) -> None:
+    """It is shown with what is wrong, as any sensor without a value."""
+    second = '[[sensor]]\nid = "low"\ndriver = "replay"\nfile = "/none.csv"\n\n[actuators.beacon]'
+    config.write_text(config.read_text().replace("[actuators.beacon]", second))
+    result = masthead("sample", "--count", 1, "--every", 0.3, "--config", config)
+    top, low = result.out.splitlines()
+    assert (result.code, " m/s " in top) == (0, True)
+    assert "low       no value: /none.csv: cannot be read" in low
 
 
 def test_a_sample_without_a_value_shows_the_fault(masthead: Masthead, config: Path, tmp_path: Path) -> None:
@@ -205,7 +206,7 @@ def test_a_sensor_that_is_plugged_in_meanwhile_is_shown(
     monkeypatch.setattr("agent.cli.sample.time.sleep", sleep)
     result = masthead("sample", "--count", 2, "--every", 1.5, "--config", config)
     first, last = result.out.splitlines()
-    assert "no value  from  90.0°: no answer from 0x28 on /dev/i2c-1: is it wired" in first
+    assert "no speed  from  90.0°: no answer from 0x28 on /dev/i2c-1: is it wired" in first
     assert "[vane_counts 1024, vane_agc 128]" in first
     assert "1.27 m/s  from  90.0°  [counts 915, vane_counts 1024, vane_agc 128]" in last
 

@@ -74,6 +74,10 @@ def test_on_a_board_it_says_what_to_set(
         ("gpio-pulse", 'driver = "gpio-pulse"'),
         ("as5600", "[sensor.vane]"),
         ("Davis_6410", "davis-6410           gpio-pulse"),
+        ("nrg-40c", "#   0.765 m/s per Hz + 0.35 m/s; pulses: 2 a revolution, sine, hold-off 0.0001 s"),
+        ("adafruit-1733", "#   0.4 V: 0 m/s, 2 V: 32.4 m/s"),
+        ("sen-15901", "#   ladder of 33000, 6570, 8200, 891, "),
+        ("rmyoung-05103", "#   potentiometer of 10000 ohm"),
     ],
 )
 def test_a_name_shows_only_what_is_called_so(masthead: Masthead, name: str, said: str) -> None:
