@@ -88,7 +88,7 @@ class Daemon:
             self._credential, self._no_credential = None, str(error)
         self.lock = StateLock(config.state_directory)
         try:
-            actuators = open_actuators(config.actuators, self._clock)
+            actuators = open_actuators(config.actuators, self._clock, wait=True)
         except BaseException:
             self.lock.release()
             raise

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from hw import registry
+from hw.actuator import Actuator
 from hw.anemometer import Anemometer
 from hw.clock import Clock
-from hw.errors import HardwareError
+from hw.errors import DeviceUnavailable, HardwareError
 from hw.vane import VanedAnemometer
 
 from . import __version__
 from .cloud.credentials import Credential, CredentialError, find
 from .commands.guard import Guarded
+from .commands.late import LateActuator
 from .config import ActuatorConfig, Config, ConfigError, SensorConfig
 
 
@@ -31,13 +34,17 @@ def open_sensor(sensor: SensorConfig, clock: Clock) -> Anemometer:
     return VanedAnemometer(anemometer, vane)
 
 
-def open_actuators(actuators: Sequence[ActuatorConfig], clock: Clock) -> dict[str, Guarded]:
-    """The actuators that stanzas describe, all of them or none. Raises ConfigError."""
+def open_actuators(
+    actuators: Sequence[ActuatorConfig], clock: Clock, *, wait: bool = False
+) -> dict[str, Guarded]:
+    """The actuators that stanzas describe, all of them or none.
+
+    With ``wait`` one that is not available now is opened later (LateActuator). Raises ConfigError.
+    """
     guarded: dict[str, Guarded] = {}
     for actuator in actuators:
         try:
-            driver = registry.load(registry.ACTUATORS, actuator.driver)
-            guarded[actuator.name] = Guarded(driver.open(actuator.settings, clock), actuator.max_on_s)
+            guarded[actuator.name] = Guarded(_open_actuator(actuator, clock, wait), actuator.max_on_s)
         except BaseException as error:
             for opened in guarded.values():
                 opened.actuator.close()
@@ -45,6 +52,18 @@ def open_actuators(actuators: Sequence[ActuatorConfig], clock: Clock) -> dict[st
                 raise ConfigError(f"actuators.{actuator.name}: {error}") from error
             raise
     return guarded
+
+
+def _open_actuator(config: ActuatorConfig, clock: Clock, wait: bool) -> Actuator:
+    driver = registry.load(registry.ACTUATORS, config.driver)
+    opening: Callable[[], Actuator] = partial(driver.open, config.settings, clock)
+    try:
+        return opening()
+    except DeviceUnavailable as error:
+        safe = getattr(config.settings, "safe", None)
+        if not wait or safe is None:
+            raise
+        return LateActuator(opening, safe, error, clock)
 
 
 def find_credential(config: Config) -> tuple[Credential | None, str | None]:

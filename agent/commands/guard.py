@@ -131,7 +131,7 @@ class Guard:
         guarded = self._guarded.get(name)
         try:
             return guarded is not None and guarded.actuator.check(value) == guarded.actuator.safe
-        except ValueError:
+        except (ValueError, HardwareError):
             return False
 
     def simulated(self, name: str) -> bool:

@@ -154,6 +154,23 @@ def test_an_actuator_that_cannot_be_opened_closes_the_others(
     assert free(tmp_path)
 
 
+def test_an_actuator_that_is_not_available_keeps_no_sensor_from_measuring(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent runs, and says what is wrong with it."""
+    monkeypatch.setattr(Motor, "opening", DeviceUnavailable("GPIO 23 is in use"))
+    daemon = Daemon(config(tmp_path, actuators='[actuators.motor]\ndriver = "motor"\n'))
+    thread, codes = until_running(daemon)
+    while not daemon.samplers[0].status.sampled:
+        thread.join(0.01)
+    snapshot = daemon.snapshot()
+    assert snapshot["actuators"]["motor"]["fault"] == "GPIO 23 is in use"
+    assert snapshot["sensors"]["top"]["windSpeed"] is not None
+    daemon.stop()
+    thread.join(20)
+    assert codes == [0]
+
+
 class Faulty(Motor):
     """An actuator that cannot be opened."""
 

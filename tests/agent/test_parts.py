@@ -60,6 +60,18 @@ def test_where_one_actuator_cannot_be_opened_none_stays_claimed(
         assert str(caught.value) == "actuators.b: in use"
 
 
+def test_one_that_is_not_available_may_be_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the caller has the time; what a person must mend is told at once all the same."""
+    config = loads(ACTUATORS).actuators
+    for error in (DeviceUnavailable("in use"), DeviceMisconfigured("no such pin")):
+        monkeypatch.setattr(SimulatedActuator, "open", _second_raises(error, []))
+        if isinstance(error, DeviceMisconfigured):
+            with pytest.raises(ConfigError, match="no such pin"):
+                open_actuators(config, FakeClock(), wait=True)
+        else:
+            assert set(open_actuators(config, FakeClock(), wait=True)) == {"a", "b"}
+
+
 def test_a_sensor_is_read_with_its_vane() -> None:
     """As one instrument; without a vane it is the driver itself."""
     clock = FakeClock()
