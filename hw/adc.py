@@ -59,6 +59,14 @@ class AdcSettings:
         """What to change for a larger one."""
         raise NotImplementedError
 
+    @property
+    def conversion_s(self) -> float:
+        """Seconds that one reading takes, nominally, during which the chip has no time for its other inputs.
+
+        Oscillators are good for 10 or 20 %, and the transfers add a few milliseconds.
+        """
+        raise NotImplementedError
+
 
 def poll(ready: Callable[[], T | None], step_s: float, timeout_s: float) -> T | None:
     """What ``ready`` returns as soon as that is not None, asked every ``step_s`` seconds.

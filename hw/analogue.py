@@ -21,7 +21,9 @@ HIGHEST_MA = 21.0
 """Currents beyond are a failure signal, not a measurement (NAMUR NE 43)."""
 
 _REVERSED_V = -0.1  # more negative than any offset or noise of a sensor that gives 0 V and up
-_MARGIN = 1 / 16  # of its span that a model may give above its range, as NE 43 leaves a current loop
+_MARGIN = 1 / 16  # of its span that a sensor may give above its range, as NE 43 leaves a current loop
+_LIVE_ZERO_V = 0.1  # a calm that gives less is a calibration's offset, of a sensor that gives 0 V and up
+_STORM_MPS = 50.0  # certificates end at 16 m/s or so (IEC 61400-12-1), the sensor's range does not
 
 
 class Signal(Protocol):
@@ -51,9 +53,11 @@ class VoltageSignal:
     def fault(self, volts: float) -> str | None:
         """Too low for a sensor that is connected, too high for any wind, or the wrong way round."""
         if self.low_v is not None and volts < self.low_v:
-            return f"{volts:.4g} V is below {self.low_v:g} V, an open circuit: is a wire off?"
+            return f"{volts:.4g} V is below {self.low_v:.4g} V, an open circuit: is a wire off?"
         if self.high_v is not None and volts > self.high_v:
-            return f"{volts:.4g} V is above {self.high_v:g} V, over-range: is the wire shorted to the supply?"
+            return (
+                f"{volts:.4g} V is above {self.high_v:.4g} V, over-range: is the wire shorted to the supply?"
+            )
         if volts < _REVERSED_V:
             return f"{volts:.4g} V is negative: are the sensor's two wires swapped?"
         return None
@@ -110,7 +114,7 @@ class SignalSettings(AdcSettings):
     signal: str = setting("voltage", doc="what the sensor gives", choices=("voltage", "4-20ma"))
     model: str | None = setting(None, doc="sensor of the catalogue", example="adafruit-1733", suggested=True)
     slope: float | None = setting(
-        None, doc="m/s per volt at the sensor, in place of the model's", example=20.25
+        None, doc="m/s per volt at the sensor; with offset, in place of the model's", example=20.25
     )
     offset: float | None = setting(None, doc="with slope: m/s added to slope times volts", example=-8.1)
     points: tuple[tuple[float, ...], ...] | None = setting(
@@ -125,10 +129,16 @@ class SignalSettings(AdcSettings):
         1.0, doc="volts at the sensor per volt at the input: 2 behind two equal resistors", minimum=0.001
     )
     fault_below_v: float | None = setting(
-        None, doc="volts at the sensor that mean an open circuit (by the model, if absent)", example=0.2
+        None,
+        doc="volts at the sensor below which the circuit is open (if absent: the model's, else half of what "
+        "a calm gives, if that is over 0.1 V)",
+        example=0.2,
     )
     fault_above_v: float | None = setting(
-        None, doc="volts at the sensor that no wind makes (by the model, if absent)", example=2.1
+        None,
+        doc="volts at the sensor that no wind makes (if absent: the model's, else beyond points and 50 m/s; "
+        "slope and offset tell none: set it)",
+        example=2.1,
     )
     shunt_ohm: float | None = setting(
         None, doc="resistor that a 4-20ma current flows through", minimum=1, example=100
@@ -163,13 +173,16 @@ class SignalSettings(AdcSettings):
     def _check_voltage(self) -> None:
         wrong = [name for name in ("shunt_ohm", "full_mps") if self._given(name)]
         if wrong:
-            raise ValueError(f'{" and ".join(wrong)} needs signal = "4-20ma"')
+            need = "needs" if len(wrong) == 1 else "need"
+            raise ValueError(f'{" and ".join(wrong)} {need} signal = "4-20ma"')
         if not any(map(self._given, ("model", "slope", "offset", "points"))):
             raise ValueError(
                 'what makes m/s of volts? Set model = "adafruit-1733", or slope and offset, or points, '
                 'or signal = "4-20ma"'
             )
-        self._transfer()
+        lone_slope = self._given("slope") and not self._given("offset") and not self._given("points")
+        if lone_slope and self._given("model"):  # a table, which has no offset to lend
+            raise ValueError("slope goes with offset: set both")
         low_v, high_v = self._limits_v()
         if low_v is not None and high_v is not None and low_v >= high_v:
             raise ValueError(f"fault_below_v ({low_v:g}) must be less than fault_above_v ({high_v:g})")
@@ -183,13 +196,23 @@ class SignalSettings(AdcSettings):
         return chosen(known, self.slope, self.offset, self.points)
 
     def _limits_v(self) -> tuple[float | None, float | None]:
-        low_v, high_v = self.fault_below_v, self.fault_above_v
-        if self.model is not None:
-            model = voltage_model(self.model)
-            first_v, last_v = model.points[0][0], model.points[-1][0]
-            low_v = model.fault_below_volts if low_v is None else low_v
-            high_v = last_v + _MARGIN * (last_v - first_v) if high_v is None else high_v
-        return low_v, high_v
+        low_v, high_v = self._known_limits_v()
+        return (
+            low_v if self.fault_below_v is None else self.fault_below_v,
+            high_v if self.fault_above_v is None else self.fault_above_v,
+        )
+
+    def _known_limits_v(self) -> tuple[float | None, float | None]:
+        """The model's, else those of one's own; of a model with one's own points, the wider of both."""
+        own, _ = self._transfer()
+        low_v, high_v = limits_v(own)
+        if self.model is None:
+            return low_v, high_v
+        model = voltage_model(self.model)
+        open_v, end_v = model.fault_below_volts, _end_v(model.transfer)
+        if self.points is None or isinstance(own, Line):
+            return open_v, end_v
+        return None if low_v is None else min(low_v, open_v), max(end_v, _end_v(own))
 
     def _highest_v(self) -> float:
         """At the sensor, as far as the settings tell."""
@@ -207,6 +230,24 @@ class SignalSettings(AdcSettings):
             )
         transfer, name = self._transfer()
         return VoltageSignal(transfer, *self._limits_v()), self.calibration or name
+
+
+def limits_v(transfer: Line | Points) -> tuple[float | None, float | None]:
+    """The volts below and above which there is a fault, as far as a transfer function tells.
+
+    The circuit is open below half of what a calm gives, if that is a live zero. The range ends a little
+    beyond the last of points, but not before 50 m/s; a line tells of no range.
+    """
+    calm_v = transfer.figure(0.0)
+    low_v = calm_v / 2 if calm_v > _LIVE_ZERO_V else None
+    if isinstance(transfer, Line):
+        return low_v, None
+    return low_v, max(_end_v(transfer), transfer.figure(_STORM_MPS))
+
+
+def _end_v(table: Points) -> float:
+    first_v, last_v = table.points[0][0], table.points[-1][0]
+    return last_v + _MARGIN * (last_v - first_v)
 
 
 class AnalogueAnemometer:

@@ -10,9 +10,12 @@ Invariants
   by the advance of τ, the mean of the last K pulse times. τ of one sample is where the next one begins, so
   that samples add up: the running mean of many is the mean over the time that they span.
 - *Between pulses* the frequency is at most K / (time since the pulse K − 1 before the last); after
-  ``timeout_s`` without any it is 0.
+  ``timeout_s`` without any it is 0. Only a sample with new pulses may be above that: it is a mean over the
+  time since the last one. Where its last pulse is so old that sampling does not explain it, it may not.
 - *A fault is not a number*: edges that never leave the line quiet, edges that were lost, and a first
-  revolution that is not complete give BadSample, not a frequency.
+  revolution that is not complete give BadSample, not a frequency; the latter for ``FIRST_S`` at most, by when
+  it is the number of pulses by the time there was for them.
+- *Only time that was listened to counts*: after a pause the measurement begins afresh (``restart``).
 """
 
 from __future__ import annotations
@@ -29,6 +32,15 @@ CROWDED_S = 0.1
 
 CROWDED_EDGES = 50
 """Nor are so many without a rest: three bounces at both ends of a turn make 13."""
+
+FIRST_S = 4.5
+"""So long the first revolution is waited for: a fault that lasts for 5 s tells of a sensor that is lost."""
+
+FRESH_S = 1.2
+"""A new pulse is not older, as sampling goes: once a second at the slowest."""
+
+DISORDER_S = 0.01
+"""An edge that is earlier than the one before it by more was stamped by another reckoning."""
 
 
 class Edge(NamedTuple):
@@ -124,7 +136,8 @@ class PulseMeter:
         self._base: tuple[int, float] | None = None  # number of a pulse, and its τ
         self._hertz: float | None = None
         self._lossy = False
-        self._last_read_s = since_s
+        self._listening_s = self._last_read_s = self._last_edge_s = since_s
+        self._began_s, self._began_pulses = since_s, 0
         self.edges = 0
         """How many edges were seen, running."""
         self.pulses = 0
@@ -139,8 +152,9 @@ class PulseMeter:
         self._filter.crowded = False
         for edge in edges:
             self.edges += 1
-            lost += edge.lost
-            self._add(edge)
+            if edge.time_s >= self._listening_s:
+                lost += edge.lost
+                self._add(edge)
         span_s, self._last_read_s = now - self._last_read_s, now
         fresh = self._advance()
         self._lossy = self._lossy or lost > 0
@@ -153,16 +167,28 @@ class PulseMeter:
         if now - self._silent_since_s >= self._timeout_s:
             return 0.0, self._flags()
         if self._hertz is None:
-            raise BadSample(f"waiting for the first pulses ({self.pulses} so far)")
-        if fresh or not self._times or now <= self._times[0]:
+            waited_s, pulses = now - self._began_s, self.pulses - self._began_pulses
+            if waited_s < min(self._timeout_s, FIRST_S):
+                raise BadSample(f"waiting for the first pulses ({pulses} so far)")
+            return min(pulses / waited_s, self._bound(now)), self._flags()
+        if fresh and now - self._times[-1] <= FRESH_S:
             return self._hertz, self._flags()
-        return min(self._hertz, self._per_rev / (now - self._times[0])), self._flags()
+        return min(self._hertz, self._bound(now)), self._flags()
 
     def restart(self, since_s: float) -> None:
-        """Begin afresh with a source that listens since ``since_s``; the running counts go on."""
+        """Begin afresh, as nobody listened until ``since_s``: earlier edges make no pulse.
+
+        The running counts go on.
+        """
         self._filter = QuietBefore(self._hold_off_s, self._active_rising, since_s)
-        self._last_read_s = since_s
+        self._listening_s = self._last_read_s = self._last_edge_s = since_s
         self._forget(since_s)
+
+    def _bound(self, now: float) -> float:
+        """Hz that the time since the last pulses leaves open."""
+        if not self._times or now <= self._times[0]:
+            return math.inf
+        return self._per_rev / (now - self._times[0])
 
     def _flags(self) -> tuple[str, ...]:
         lossy, self._lossy = self._lossy, False
@@ -170,13 +196,17 @@ class PulseMeter:
 
     def _add(self, edge: Edge) -> None:
         began_s: float | None
+        disorder = edge.time_s < self._last_edge_s - DISORDER_S
+        self._last_edge_s = edge.time_s
+        if disorder:
+            self._forget(edge.time_s)
         if not self._hold_off_s:
             if edge.lost:
                 self._number += edge.lost
                 self.pulses += edge.lost
                 self._times.clear()
             began_s = edge.time_s if edge.rising is self._active_rising else None
-        elif edge.lost:
+        elif edge.lost or disorder:
             self._forget(edge.time_s)
             self._filter.restart(edge)
             return
@@ -195,6 +225,7 @@ class PulseMeter:
         self._times.clear()
         self._base = self._hertz = None
         self._silent_since_s = since_s
+        self._began_s, self._began_pulses = since_s, self.pulses
 
     def _advance(self) -> bool:
         """Time the pulses since the last call, if there are any."""

@@ -133,7 +133,8 @@ class VaneSettings(AdcSettings):
     clockwise: bool = setting(True, doc="whether the vane's angle rises clockwise, seen from above")
     dead_band_deg: float | None = setting(
         None,
-        doc="arc where a potentiometer's wiper is open (by the model, if absent)",
+        doc="arc where a potentiometer's wiper is open (by the model, if absent); with 1 MΩ from the input "
+        "to ground it reads as 0°, and so, without a fault, does a wire that is off or shorted to ground",
         minimum=0,
         maximum=90,
         example=5,

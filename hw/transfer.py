@@ -11,6 +11,7 @@ import zlib
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 
@@ -46,6 +47,10 @@ class Line:
         speed = self.slope * x + self.offset
         return 0.0 if speed < 0 else speed
 
+    def figure(self, speed_mps: float) -> float:
+        """The x of a speed, in m/s."""
+        return (speed_mps - self.offset) / self.slope
+
 
 @dataclass(frozen=True, slots=True)
 class Points:
@@ -55,8 +60,8 @@ class Points:
     ``clamp`` an x that is neither positive nor within the table gives 0, and so does an x of 0 where the
     table begins: pulses that do not come tell of no wind, whatever line the table was fitted to.
 
-    Raises ValueError if there are fewer than two points, if x does not rise from each to the next, or if a
-    figure is not finite or a speed negative.
+    Raises ValueError if there are fewer than two points, if x or the speed does not rise from each to the
+    next, or if a figure is not finite or a speed negative.
     """
 
     points: tuple[tuple[float, float], ...]
@@ -73,9 +78,13 @@ class Points:
                 raise ValueError(f"points: number {n} is not finite: [{x:g}, {mps:g}]")
             if mps < 0:
                 raise ValueError(f"points: number {n} has a negative speed: [{x:g}, {mps:g}]")
-        for (x, _), (following, _) in zip(self.points, self.points[1:], strict=False):
-            if following <= x:
-                raise ValueError(f"points: x must rise from point to point, {following:g} follows {x:g}")
+        for (x, mps), (next_x, next_mps) in pairwise(self.points):
+            if next_x <= x:
+                raise ValueError(f"points: x must rise from point to point, {next_x:g} follows {x:g}")
+            if next_mps <= mps:
+                raise ValueError(
+                    f"points: the speed must rise from point to point, {next_mps:g} m/s follows {mps:g} m/s"
+                )
 
     def speed(self, x: float) -> float:
         """m/s at ``x``."""
@@ -88,6 +97,13 @@ class Points:
         (x0, v0), (x1, v1) = points[above - 1], points[above]
         speed = v0 + (v1 - v0) * (x - x0) / (x1 - x0)
         return 0.0 if speed < 0 else speed
+
+    def figure(self, speed_mps: float) -> float:
+        """The x of a speed, in m/s; beyond the table as if it were not clamped."""
+        points = self.points
+        above = bisect_right(points, speed_mps, 1, len(points) - 1, key=lambda point: point[1])
+        (x0, v0), (x1, v1) = points[above - 1], points[above]
+        return x0 + (x1 - x0) * (speed_mps - v0) / (v1 - v0)
 
 
 def calibration_id(transfer: Line | Points) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import itertools
 import os
 from collections.abc import Iterable
 from typing import Any, Protocol
@@ -192,9 +193,13 @@ class _Os:
 
 
 def install(monkeypatch: pytest.MonkeyPatch) -> FakeI2C:
-    """A machine with one empty bus, /dev/i2c-1, for the length of a test. Nothing else is open."""
+    """A machine with one empty bus, /dev/i2c-1, for the length of a test. Nothing else is open.
+
+    A bus that was stuck is tried again at once: whenever it asks for the time, a second has passed.
+    """
     fake = FakeI2C()
     monkeypatch.setattr(bus, "_buses", {})
+    monkeypatch.setattr(bus, "monotonic", itertools.count().__next__)
     monkeypatch.setattr(smbus2, "os", _Os(fake))
     monkeypatch.setattr(smbus2, "ioctl", fake.ioctl)
     monkeypatch.setattr(fcntl, "ioctl", fake.ioctl)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -40,3 +41,26 @@ def hardware(config: Config) -> Iterator[Finding]:
             "through gpiozero, and pulses may be lost under load: for none lost install gpiod 2 or newer "
             "(sudo apt install python3-libgpiod on Debian 13, or pip install gpiod)",
         )
+    yield from _conversions(config)
+
+
+def _conversions(config: Config) -> Iterator[Finding]:
+    """Converters that cannot keep the sampling rate: one does one conversion after the other."""
+    period_s = 1 / config.sampling.rate_hz
+    of_chip: dict[str, float] = defaultdict(float)
+    of_sensor: dict[str, float] = defaultdict(float)
+    for sensor in config.sensors:
+        for part in (sensor, sensor.vane):
+            settings = getattr(part, "settings", None)
+            conversion_s = getattr(settings, "conversion_s", 0.0)
+            if settings is not None and conversion_s:
+                of_chip[f"0x{settings.address:02x} on bus {settings.bus}"] += conversion_s
+                of_sensor[sensor.id] += conversion_s
+    slow = [(f"the converter {chip}", taken_s) for chip, taken_s in of_chip.items() if taken_s > period_s]
+    slow += [(f"sensor {name}", taken_s) for name, taken_s in of_sensor.items() if taken_s > period_s]
+    for what, taken_s in slow:
+        text = (
+            f"{what} takes {taken_s:.2f} s for a sample, one is due every {period_s:g} s: gusts are missing; "
+            "choose a higher data_rate_sps, fewer bits or a lower sampling.rate_hz"
+        )
+        yield Finding("sampling", False, text)

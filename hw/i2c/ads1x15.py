@@ -99,9 +99,15 @@ class Ads1115Settings(Ads1x15Settings):
 
     data_rate_sps: int = setting(
         128,
-        doc="conversions a second: slower is quieter, and each reading waits for one",
+        doc="conversions a second: slower is quieter, and each reading waits for one; for 4 samples a second "
+        "8 is too slow with two inputs of the chip in use, 16 with four",
         choices=tuple(_RATES_1115),
     )
+
+    @property
+    def conversion_s(self) -> float:
+        """1 / ``data_rate_sps``."""
+        return 1 / self.data_rate_sps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +120,11 @@ class Ads1015Settings(Ads1x15Settings):
         choices=tuple(_RATES_1015),
     )
 
+    @property
+    def conversion_s(self) -> float:
+        """1 / ``data_rate_sps``."""
+        return 1 / self.data_rate_sps
+
 
 class Ads1x15:
     """One input of an ADS1115 or ADS1015: satisfies Adc. Thread safety: any thread."""
@@ -125,7 +136,7 @@ class Ads1x15:
         self._wider = settings.wider
         self._bits = bits
         self._part = "ADS1115" if bits == 16 else "ADS1015"
-        self._conversion_s = 1 / rate_sps
+        self._conversion_s = settings.conversion_s
         self._config = config_word(settings.input, settings.full_scale_v, rates[rate_sps])
         self.name = f"input {settings.input} of {self._chip.name}"
 

@@ -3,22 +3,35 @@
 Every chip of an adapter shares one lock, for a transfer is two calls of the kernel (address, then data), and
 two threads that mix them talk to the wrong chip. What the kernel reports is turned into a HardwareError in
 one place, which says what to check; the adapter is then opened afresh, so that whatever comes back is found.
+
+On a stuck bus every transfer waits for the adapter's time-out, and those of many chips would keep their
+threads waiting for each other: once a second is often enough to try.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from ..board import detect
 from ..errors import BadSample, DeviceMisconfigured, DeviceUnavailable, HardwareError
 
 T = TypeVar("T")
 
 _I2C_TIMEOUT = 0x0702  # linux/i2c-dev.h; in units of 10 ms
-_TIMEOUT_10MS = 20  # the kernel's own second is too long to wait four times a second
+_TIMEOUT_10MS = 5
+"""The kernel's own second is too long. A block of 32 bytes with its address, register and address again is
+35 · 9 bits, 32 ms on a bus slowed down to 10 kHz; the kernel may count one tick of 10 ms too few."""
+
+_HOLD_S = 1.0
+
+monotonic: Callable[[], float] = time.monotonic
+"""Seconds by which a stuck bus is left alone; a test puts its own here."""
 
 _NO_ANSWER = (DeviceUnavailable, "no answer from {chip}: is it wired and powered? i2cdetect -y {bus}")
 _ERRORS: dict[int, tuple[type[HardwareError], str]] = {
@@ -56,6 +69,9 @@ class _Bus:
         self._smbus: Any = None
         self._chip_locks: dict[int, threading.RLock] = {}
         self._closed = False
+        self._stuck_at: set[int] = set()
+        """Addresses whose transfers timed out since one came to its end, the last of them at _stuck_s."""
+        self._stuck_s = 0.0
         self.users = 0
 
     def chip_lock(self, address: int) -> threading.RLock:
@@ -63,20 +79,37 @@ class _Bus:
             return self._chip_locks.setdefault(address, threading.RLock())
 
     def transfer(self, address: int, do: Callable[[Any], T]) -> T:
-        """What ``do`` returns, given the smbus2.SMBus. Raises HardwareError."""
+        """What ``do`` returns, given the smbus2.SMBus. Raises HardwareError.
+
+        For a second after a transfer timed out its chip is not asked, and where two did one after the other
+        it is the bus that is stuck, and none is: what is raised is the same.
+        """
         with self._lock:
             if self._closed:  # by its last user, while this transfer was on its way
                 raise DeviceUnavailable(f"0x{address:02x} on {self.path} is closed")
+            if self._held(address):
+                raise self._failed(address, OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)))
             try:
                 if self._smbus is None:
                     self._smbus = self._open()
             except OSError as error:
                 raise self._cannot_open(error) from error
             try:
-                return do(self._smbus)
+                done = do(self._smbus)
             except OSError as error:
                 self._close()
+                if error.errno == errno.ETIMEDOUT:
+                    self._stuck_at.add(address)
+                    self._stuck_s = monotonic()
+                else:
+                    self._stuck_at.clear()
                 raise self._failed(address, error) from error
+            self._stuck_at.clear()
+            return done
+
+    def _held(self, address: int) -> bool:
+        stuck = address in self._stuck_at or len(self._stuck_at) > 1
+        return stuck and monotonic() - self._stuck_s < _HOLD_S
 
     def close(self) -> None:
         with self._lock:
@@ -106,9 +139,13 @@ class _Bus:
 
     def _cannot_open(self, error: OSError) -> HardwareError:
         if error.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
+            board = detect()
+            if self._number == 1 and board is not None and board.raspberry_pi is not None:
+                return DeviceUnavailable(
+                    f"there is no {self.path}: is I2C enabled? (sudo raspi-config nonint do_i2c 0)"
+                )
             return DeviceUnavailable(
-                f"there is no {self.path}: is I2C enabled (sudo raspi-config nonint do_i2c 0, or "
-                "dtparam=i2c_arm=on in config.txt)? `masthead check` lists the buses there are"
+                f"there is no {self.path} on this machine (i2cdetect -l lists the buses)"
             )
         if error.errno in (errno.EACCES, errno.EPERM):
             return DeviceUnavailable(

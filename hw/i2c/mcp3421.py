@@ -49,7 +49,11 @@ class Mcp3421Settings(AdcSettings):
     address: int = setting(
         0x68, doc="I2C address, by the letters on the chip", minimum=0x68, maximum=0x6F, hexadecimal=True
     )
-    bits: int = setting(16, doc="resolution; 18 takes 267 ms a conversion, 16 takes 67", choices=tuple(_BITS))
+    bits: int = setting(
+        16,
+        doc="resolution: 16 takes 67 ms a conversion; 18 takes 267, too slow for 4 samples a second",
+        choices=tuple(_BITS),
+    )
     gain: int = setting(1, doc="full scale at the input is 2.048 V divided by this", choices=tuple(_GAIN))
 
     @property
@@ -62,6 +66,11 @@ class Mcp3421Settings(AdcSettings):
         """A smaller ``gain``, while there is one."""
         return "choose a smaller gain" if self.gain > 1 else "give it less voltage"
 
+    @property
+    def conversion_s(self) -> float:
+        """By ``bits``: 4 to 267 ms."""
+        return _PERIOD_S[self.bits]
+
 
 class Mcp3421:
     """An MCP3421: satisfies Adc. Thread safety: any thread, but a result goes to one reader only."""
@@ -72,7 +81,7 @@ class Mcp3421:
         self._wider = settings.wider
         self._config = config_byte(settings.bits, settings.gain)
         self._length = 4 if settings.bits == 18 else 3
-        self._period_s = _PERIOD_S[settings.bits]
+        self._period_s = settings.conversion_s
         self._configured = False
         self.name = self._chip.name
 

@@ -2,8 +2,8 @@
 
 Commands, times and words: Sensirion, SDP3x-Digital and SDP8xx-Digital data sheets. The sensor averages
 between two reads, so that nothing of the wind is missed. Before it is first read, and after any failure, it
-is stopped and started: one that lost power has forgotten that it was measuring. Neither is waited for: reads
-say so until there is a value.
+is stopped and started: one that lost power has forgotten that it was measuring. (One wrong checksum is noise
+and no failure; two in a row are.) Neither is waited for: reads say so until there is a value.
 """
 
 from __future__ import annotations
@@ -61,11 +61,12 @@ class SdpPitot:
         )
 
     @classmethod
-    def open(cls, settings: Settings, clock: Clock) -> SdpPitot:  # noqa: ARG003  (every driver is given it)
+    def open(cls, settings: Settings, clock: Clock) -> SdpPitot:
         """Does not touch the bus."""
-        return cls(settings)
+        return cls(settings, clock)
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self._clock = clock
         self._density = air_density(settings.temperature_c, settings.pressure_hpa)
         self.calibration: str | None = f"pitot-rho-{self._density:.4g}"
         """Ends in the density of the air that was reckoned with, in kg/m³."""
@@ -73,6 +74,8 @@ class SdpPitot:
         self._phase = _Phase.IDLE
         self._stop_first = True
         self._since_s = -math.inf
+        """When the last command had been written, which may have had to wait for another chip's transfer."""
+        self._noisy = False
         self._closed = False
 
     def read(self, now: float) -> WindSample:
@@ -83,16 +86,18 @@ class SdpPitot:
         """
         if self._closed:
             raise DeviceUnavailable(f"{self._chip.name} is closed")
-        if now - self._since_s < _SETTLING_S:
+        if self._clock.monotonic() - self._since_s < _SETTLING_S:
             raise BadSample(f"the measurement of {self._chip.name} was just started: it needs 20 ms")
         if self._phase is not _Phase.MEASURING:
-            self._start(now)
+            self._start()
         try:
-            frame = self._chip.read(9)
-            pressure, temperature, scale = self._words(frame)
-        except HardwareError:
-            self._phase = _Phase.IDLE
+            pressure, temperature, scale = self._words(self._chip.read(9))
+        except HardwareError as error:
+            self._noisy = isinstance(error, BadSample) and not self._noisy
+            if not self._noisy:
+                self._phase = _Phase.IDLE
             raise
+        self._noisy = False
         pascal = self._plausible(pressure, scale)
         return WindSample(
             now,
@@ -100,7 +105,7 @@ class SdpPitot:
             raw={"pascal": pascal, "celsius": temperature / 200},
         )
 
-    def _start(self, now: float) -> None:
+    def _start(self) -> None:
         """The next step towards a measurement. Always raises: there is no value yet.
 
         A sensor that measures takes no command but to stop, and an idle one need not take that: whichever is
@@ -114,7 +119,7 @@ class SdpPitot:
             self._phase, self._stop_first = _Phase.IDLE, True
             self._chip.write(_START)
             self._phase = _Phase.MEASURING
-        self._since_s = now
+        self._since_s = self._clock.monotonic()
         raise BadSample(f"the measurement of {self._chip.name} was just started: a value follows")
 
     def _words(self, frame: bytes) -> tuple[int, int, int]:

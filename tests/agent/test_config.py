@@ -232,6 +232,7 @@ def test_the_state_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 KEY_LINE = re.compile(r"# (?:# )?(\w+) = .+")
 NEED_OTHERS = {
     "offset": "goes with slope",
+    "slope": "goes with offset",
     "shunt_ohm": "needs signal",
     "full_mps": "needs signal",
     "dead_band_deg": "is for potentiometers",

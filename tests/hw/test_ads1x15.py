@@ -147,6 +147,18 @@ def test_an_input_must_be_named() -> None:
         assert [error.key for error in errors] == ["input"]
 
 
+@pytest.mark.parametrize(
+    ("driver", "rate", "seconds"),
+    [(Ads1115Anemometer, 8, 0.125), (Ads1115Vane, 128, 1 / 128), (Ads1015Anemometer, 250, 0.004)],
+)
+def test_the_settings_tell_what_a_reading_takes(driver: Any, rate: int, seconds: float) -> None:
+    """One conversion, so that those of a chip can be added up."""
+    what = {"model": "davis-6410"} if driver is Ads1115Vane else {"slope": 1.0}
+    settings, _ = parse(driver.Settings, {"input": 0, "data_rate_sps": rate, **what})
+    assert settings
+    assert settings.conversion_s == pytest.approx(seconds)
+
+
 # --- conversions
 
 

@@ -99,6 +99,10 @@ def test_points_make_a_speed() -> None:
     assert [_speed(volts, **table) for volts in (0.75, 1.5, 2.1)] == pytest.approx([3.0, 15.0, 27.0])
 
 
+CERTIFICATE = {"points": [[0.4, 0.0], [2.0, 32.4]]}
+FROM_4_MPS = {"points": [[1.25, 4.0], [2.0, 16.0]]}  # a calm gives 1.0 V
+
+
 def test_a_sample_shows_what_was_seen() -> None:
     """The code, the volts at the sensor, and behind a divider those at the input; the current of a loop."""
     sample = _anemometer(1.25, {"slope": 10.0, "ratio": 2.0}).read(NOW)
@@ -155,6 +159,63 @@ def test_what_is_within_the_limits_is_a_speed(volts: float, table: dict[str, Any
     assert _speed(volts, **table) == pytest.approx(mps)
 
 
+@pytest.mark.parametrize(
+    ("table", "open_v", "short_v", "calm_v"),
+    [
+        (CERTIFICATE, 0.19, 2.9, 0.4),
+        (FROM_4_MPS, 0.49, 4.13, 1.0),
+        ({"points": [[1.0, 0.0], [3.0, 60.0]]}, 0.49, 3.13, 1.0),
+        ({**ADAFRUIT, **CERTIFICATE}, 0.19, 2.11, 0.4),
+        ({**ADAFRUIT, "points": [[0.5, 0.0], [3.0, 50.0]]}, 0.19, 3.16, 0.5),
+        ({**ADAFRUIT, "points": [[0.3, 0.0], [1.5, 16.0]]}, 0.14, 2.11, 0.3),
+        ({"slope": 20.25, "offset": -8.1}, 0.19, None, 0.4),
+    ],
+)
+def test_own_coefficients_tell_an_open_and_a_shorted_circuit(
+    table: dict[str, Any], open_v: float, short_v: float | None, calm_v: float
+) -> None:
+    """Below half of a calm's volts, and beyond the points and 50 m/s; no wire off reads as a calm."""
+    for volts in (0.0, open_v):
+        with pytest.raises(BadSample, match="an open circuit"):
+            _speed(volts, **table)
+    assert _speed(open_v + 0.02, **table) == 0.0
+    assert _speed(calm_v, **table) == pytest.approx(0.0)
+    if short_v is not None:
+        assert (_speed(short_v - 0.06, **table) or 0) > 20
+        for volts in (short_v, 5.0):
+            with pytest.raises(BadSample, match="over-range"):
+                _speed(volts, **table)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"slope": 20.0, "offset": 0.2},
+        {"slope": 20.0, "offset": -1.0},
+        {"points": [[0.0, 0.0], [2.0, 32.4]]},
+        {"points": [[0.2, 4.0], [0.8, 16.0]]},
+        {**ADAFRUIT, "points": [[0.0, 0.0], [3.0, 50.0]]},
+    ],
+)
+def test_a_sensor_that_begins_at_0_v_has_calms(table: dict[str, Any]) -> None:
+    """A small offset of its calibration is no live zero, which it would always be below of."""
+    assert _speed(0.0, **table) == 0.0
+
+
+def test_a_gale_beyond_a_certificate_is_a_speed() -> None:
+    """Wind tunnels stop at 16 m/s; up to 50 m/s the last two points go on."""
+    assert _speed(3.5, **FROM_4_MPS) == pytest.approx(40.0)
+
+
+def test_set_limits_stand_in_place_of_those_of_ones_own_points() -> None:
+    """Either way, wider or narrower."""
+    wide = {**CERTIFICATE, "fault_below_v": -0.05, "fault_above_v": 4.0}
+    assert _speed(0.0, **wide) == 0.0
+    assert _speed(3.9, **wide) == pytest.approx(70.875)
+    with pytest.raises(BadSample, match=r"above 2\.2 V"):
+        _speed(2.3, **CERTIFICATE, fault_above_v=2.2)
+
+
 def test_own_coefficients_stand_in_place_of_a_models() -> None:
     """Its limits stay: a certificate does not move an open circuit."""
     own = {**ADAFRUIT, "slope": 20.0, "offset": -8.0, "calibration": "C-1"}
@@ -200,12 +261,18 @@ def test_closing_lets_the_converter_go() -> None:
         ({"slope": 20.0, "points": [[0, 0], [1, 1]]}, "points stand in place of slope and offset"),
         ({**ADAFRUIT, "offset": 1.0}, "offset goes with slope"),
         ({"offset": 1.0}, "offset goes with slope"),
+        ({**ADAFRUIT, "slope": 20.25}, "slope goes with offset: set both"),
+        (
+            {**ADAFRUIT, "slope": 20.0, "points": [[0, 0], [1, 1]]},
+            "points stand in place of slope and offset",
+        ),
         ({"slope": -1.0}, "slope must be a positive number"),
         ({"points": [[0, 0]]}, "at least two are needed"),
         ({"points": [[0, 0], [1, 1, 1]]}, "each is a pair"),
         ({"points": []}, "at least two are needed"),
         ({"points": [[0, 0], [5.0, 50.0]]}, "gives up to 5 V, the input takes 4.096 V: choose a larger one"),
         ({"slope": 20.0, "shunt_ohm": 100}, 'shunt_ohm needs signal = "4-20ma"'),
+        ({**ADAFRUIT, "shunt_ohm": 100, "full_mps": 50}, 'shunt_ohm and full_mps need signal = "4-20ma"'),
         ({"slope": 20.0, "fault_below_v": 2.0, "fault_above_v": 1.0}, "must be less than fault_above_v"),
         ({"signal": "4-20ma"}, "needs shunt_ohm and full_mps"),
         ({"signal": "4-20ma", "shunt_ohm": 100}, "needs full_mps"),

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import smbus2.smbus2 as smbus2
 
+from hw.board import Board
 from hw.errors import BadSample, DeviceMisconfigured, DeviceUnavailable, HardwareError
 from hw.i2c import bus
 from hw.i2c.bus import Chip
@@ -106,10 +107,10 @@ def test_an_adapter_is_opened_once_for_all_its_chips(fake: i2c.FakeI2C) -> None:
 
 
 def test_a_stuck_bus_is_not_waited_for_long(fake: i2c.FakeI2C) -> None:
-    """The kernel is told to give up after 0.2 s."""
+    """The kernel is told to give up after 50 ms."""
     fake.chips[1][0x40] = i2c.Registers()
     Chip(1, 0x40).read_block(0, 1)
-    assert fake.timeouts_10ms == [20]
+    assert fake.timeouts_10ms == [5]
 
 
 def test_an_adapter_that_takes_no_timeout_is_used(fake: i2c.FakeI2C, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,14 +266,117 @@ def test_a_failed_chip_does_not_stop_its_neighbour(fake: i2c.FakeI2C) -> None:
         assert good.read_block(0, 1) == b"\x07"
 
 
-def test_a_bus_that_is_missing_says_how_to_enable_it(fake: i2c.FakeI2C) -> None:
-    """And it is used once it is there."""
+PI = Board("Raspberry Pi 4 Model B", ("raspberrypi,4-model-b", "brcm,bcm2711"))
+ROCK = Board("Radxa ROCK 4", ("radxa,rockpi4", "rockchip,rk3399"))
+
+
+@pytest.mark.parametrize(
+    ("number", "board", "words"),
+    [
+        (1, PI, "there is no /dev/i2c-1: is I2C enabled? (sudo raspi-config nonint do_i2c 0)"),
+        (3, PI, "there is no /dev/i2c-3 on this machine (i2cdetect -l lists the buses)"),
+        (1, ROCK, "there is no /dev/i2c-1 on this machine (i2cdetect -l lists the buses)"),
+        (1, None, "there is no /dev/i2c-1 on this machine (i2cdetect -l lists the buses)"),
+    ],
+)
+def test_a_bus_that_is_missing_says_how_to_get_it(
+    fake: i2c.FakeI2C, monkeypatch: pytest.MonkeyPatch, number: int, board: Board | None, words: str
+) -> None:
+    """By what the machine has to enable it; and it is used once it is there."""
+    monkeypatch.setattr(bus, "detect", lambda: board)
     fake.chips.clear()
-    chip = Chip(1, 0x28)
-    with pytest.raises(DeviceUnavailable, match=r"there is no /dev/i2c-1: is I2C enabled.*masthead check"):
+    chip = Chip(number, 0x28)
+    with pytest.raises(DeviceUnavailable) as caught:
         chip.read_block(0, 1)
-    fake.chips[1] = {0x28: i2c.Registers({0: 7})}
+    assert str(caught.value) == words
+    fake.chips[number] = {0x28: i2c.Registers({0: 7})}
     assert chip.read_block(0, 1) == b"\x07"
+
+
+# --- a stuck bus
+
+
+class _Tries:
+    """Counts the transfers that reach the kernel, at a time that is set by hand."""
+
+    def __init__(self, fake: i2c.FakeI2C, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.made: list[int] = []
+        """Their addresses."""
+        self.time_s = 1000.0
+        real = fake._transfer
+
+        def transfer(number: int, address: int, messages: Any) -> bytes:
+            self.made.append(address)
+            return real(number, address, messages)
+
+        monkeypatch.setattr(fake, "_transfer", transfer)
+        monkeypatch.setattr(bus, "monotonic", lambda: self.time_s)
+
+
+@pytest.fixture
+def tries(fake: i2c.FakeI2C, monkeypatch: pytest.MonkeyPatch) -> _Tries:
+    return _Tries(fake, monkeypatch)
+
+
+def test_a_stuck_bus_is_tried_once_a_second(fake: i2c.FakeI2C, tries: _Tries) -> None:
+    """However many chips are on it: 16, four times a second. Each is told the same, by its own name."""
+    addresses = range(0x40, 0x50)
+    fake.chips[1] = {address: i2c.Registers({0: 7}) for address in addresses}
+    chips = [Chip(1, address) for address in addresses]
+    fake.errors[0] = errno.ETIMEDOUT
+    for step in range(12):
+        tries.time_s = 1000.0 + step / 4
+        for chip in chips:
+            with pytest.raises(DeviceUnavailable) as caught:
+                chip.read_block(0, 1)
+            assert str(caught.value).startswith(
+                f"bus stuck at {chip.name}: a chip or a wire holds SDA or SCL"
+            )
+    assert len(tries.made) == 2 + 1 + 1
+    fake.errors.clear()
+    tries.time_s += 1.0
+    assert {chip.read_block(0, 1) for chip in chips} == {b"\x07"}
+
+
+def test_one_chip_that_times_out_does_not_hold_up_its_neighbours(fake: i2c.FakeI2C, tries: _Tries) -> None:
+    """It is the bus that is stuck only where another chip's transfer times out as well."""
+    fake.chips[1] = {0x28: i2c.Registers(), 0x29: i2c.Registers({0: 7})}
+    fake.errors[0x28] = errno.ETIMEDOUT
+    bad, good = Chip(1, 0x28), Chip(1, 0x29)
+    for _ in range(3):
+        with pytest.raises(DeviceUnavailable, match="stuck"):
+            bad.read_block(0, 1)
+        assert good.read_block(0, 1) == b"\x07"
+
+
+def test_a_chip_alone_on_a_stuck_bus_is_tried_once_a_second(fake: i2c.FakeI2C, tries: _Tries) -> None:
+    """And read as soon as a try succeeds."""
+    fake.chips[1][0x28] = i2c.Registers({0: 7})
+    fake.errors[0x28] = errno.ETIMEDOUT
+    chip = Chip(1, 0x28)
+    for step in range(8):
+        tries.time_s = 1000.0 + step / 4
+        with pytest.raises(DeviceUnavailable, match="stuck"):
+            chip.read_block(0, 1)
+    assert len(tries.made) == 2
+    fake.errors.clear()
+    tries.time_s += 1.0
+    for _ in range(2):
+        assert chip.read_block(0, 1) == b"\x07"
+
+
+@pytest.mark.parametrize("code", [errno.EREMOTEIO, errno.EIO, errno.EAGAIN, errno.ENXIO])
+def test_other_errors_hold_nothing_back(fake: i2c.FakeI2C, tries: _Tries, code: int) -> None:
+    """They take no time: every read is tried."""
+    fake.chips[1] = {0x28: i2c.Registers(), 0x29: i2c.Registers()}
+    fake.errors[0] = code
+    for address in (0x28, 0x29, 0x28, 0x29):
+        with pytest.raises(DeviceUnavailable):
+            Chip(1, address).read(1)
+    assert tries.made == [0x28, 0x29, 0x28, 0x29]
+
+
+# --- opening
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM])

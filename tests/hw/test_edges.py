@@ -18,8 +18,7 @@ import gpiozero
 import gpiozero.pins.mock
 import pytest
 
-from hw import edge_source, gpio
-from hw import edges as edges_module
+from hw import edge_source, gpio, gpiod_edges
 from hw.edge_source import EdgeSource
 from hw.edges import GpiodEdges, GpiozeroEdges, open_edges
 from hw.errors import DeviceMisconfigured, DeviceUnavailable, HardwareError
@@ -171,7 +170,7 @@ def clock() -> FakeClock:
 @pytest.fixture
 def kernel(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Kernel:
     kernel = Kernel(clock)
-    monkeypatch.setattr(edges_module, "monotonic", kernel.monotonic)
+    monkeypatch.setattr(gpiod_edges, "monotonic", kernel.monotonic)
     return kernel
 
 
@@ -269,6 +268,20 @@ def test_the_clocks_are_compared_steadily(bench: Bench) -> None:
     bench.edge(False)
     [third] = taken(source, 1)
     assert third.time_s == pytest.approx(bench.clock.monotonic(), abs=1e-6)
+
+
+def test_the_time_that_nobody_listened_to_is_told(bench: Bench) -> None:
+    """None since the opening, until the machine sleeps: silence up to its waking is no calm."""
+    source = bench.open()
+    opened_s = bench.clock.monotonic()
+    for _ in range(4):
+        bench.clock.advance(0.25)
+        assert source.take() == []
+        assert source.since_s == opened_s
+    bench.clock.advance(0.75)
+    bench.suspend(0.5)
+    assert source.take() == []
+    assert source.since_s == bench.clock.monotonic()
 
 
 def test_a_line_has_one_owner(bench: Bench) -> None:
@@ -376,6 +389,69 @@ def test_a_chip_that_goes_away_is_told_of(kernel: Kernel, clock: FakeClock) -> N
     assert kernel.requests == {}
 
 
+class Sleeping:
+    """A thread that has not got the processor yet."""
+
+    def __init__(self, **_: Any) -> None:
+        pass
+
+    def start(self) -> None:
+        pass
+
+    def join(self) -> None:
+        pass
+
+
+def test_after_a_stop_the_kernels_edges_are_there_at_once(
+    kernel: Kernel, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever thread runs first: what is asked for is all that came until then, so silence is a calm."""
+    monkeypatch.setattr(threading, "Thread", Sleeping)
+    source = GpiodEdges(LINE, pull="up", both=True, active_low=True, clock=clock, gpiod=kernel)
+    opened_s = clock.monotonic()
+    for k in range(200):
+        clock.advance(0.03)
+        kernel.requests[PIN].edge(k % 2 == 1)
+    edges = source.take()
+    assert len(edges) == 200
+    assert edges[-1].time_s == pytest.approx(clock.monotonic())
+    assert source.since_s == opened_s
+    kernel.requests[PIN].fail(OSError(errno.ENODEV, "No such device"))
+    with pytest.raises(DeviceUnavailable, match=r"is gone: .*No such device"):
+        source.take()
+    source.close()
+
+
+@pytest.mark.parametrize(("count", "pauses_ms"), [(1023, [5]), (1024, [50])])
+def test_a_storm_of_edges_does_not_take_the_processor(
+    kernel: Kernel, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, count: int, pauses_ms: list[int]
+) -> None:
+    """After a full buffer the thread rests longer."""
+    monkeypatch.setattr(threading, "Thread", Sleeping)
+    source = GpiodEdges(LINE, pull="up", both=True, active_low=True, clock=clock, gpiod=kernel)
+    for k in range(count):
+        kernel.requests[PIN].edge(k % 2 == 1)
+    asked_ms: list[int] = []
+
+    class Poll:
+        """Ready at first, then woken to end."""
+
+        def register(self, fd: int, _: int) -> None:
+            self.fd = fd
+
+        def poll(self, timeout_ms: int | None = None) -> list[tuple[int, int]]:
+            if timeout_ms is None:
+                return [(kernel.requests[PIN].fd, 1)]
+            asked_ms.append(timeout_ms)
+            return [(self.fd, 1)]
+
+    monkeypatch.setattr(gpiod_edges.select, "poll", Poll)
+    source._run()
+    assert asked_ms == pauses_ms
+    assert len(source.take()) == count
+    source.close()
+
+
 def test_gpiod_has_what_is_used_of_it() -> None:
     """The fake is like the module, where that is installed."""
     gpiod = pytest.importorskip("gpiod")
@@ -394,17 +470,97 @@ def test_gpiod_has_what_is_used_of_it() -> None:
         gpiod.request_lines("/dev/missing", {0: settings}, consumer="masthead", event_buffer_size=1024)
 
 
+# --- two clocks
+
+
+class Clocks:
+    """Ours and another, which a test moves apart, and a thread that loses the processor between looks."""
+
+    def __init__(self) -> None:
+        self.now_s, self.behind_s = 1000.0, BEHIND_S
+        self.held_up_s: list[float] = []
+        """After each of the next looks at the other clock."""
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def wall(self) -> float:
+        return 0.0
+
+    def other(self) -> float:
+        seen_s = self.now_s - self.behind_s
+        self.now_s += self.held_up_s.pop(0) if self.held_up_s else 0.0
+        return seen_s
+
+
+@pytest.mark.parametrize("held_up_s", [0.06, 0.3, 1.0])
+def test_a_thread_that_is_held_up_does_not_move_the_clocks(held_up_s: float) -> None:
+    """Between two looks: it looks again, and keeps what it knew if it never gets the time."""
+    clocks = Clocks()
+    shift = edge_source.ClockShift(clocks, clocks.other)
+    for looks in ([held_up_s], [held_up_s, 0, 0, held_up_s], [held_up_s] * 20):
+        clocks.held_up_s = list(looks)
+        assert shift.seconds() == pytest.approx(BEHIND_S)
+        assert shift.since_s == 1000
+    clocks.held_up_s = []
+    clocks.behind_s += 60
+    assert shift.seconds() == pytest.approx(BEHIND_S + 60)
+    assert shift.since_s == clocks.now_s
+
+
+def test_clocks_that_drift_are_no_sleep() -> None:
+    """pigpio's ticks are those of a crystal: they are followed, and time goes on."""
+    clocks = Clocks()
+    shift = edge_source.ClockShift(clocks, clocks.other)
+    for _ in range(10_000):
+        clocks.now_s += 0.25
+        clocks.behind_s += 0.25 * 100e-6
+        assert shift.seconds() == pytest.approx(clocks.behind_s, abs=0.051)
+    assert shift.since_s == 1000
+
+
 # --- gpiozero
 
 
-def test_a_level_that_did_not_change_tells_of_a_lost_edge(factory: Any, clock: FakeClock) -> None:
-    """Except within a bounce, where the kernel may have looked too late."""
-    source = GpiozeroEdges(PIN, factory, pull="up", both=True, active_low=True, clock=clock)
-    for state, after_s in ((0, 0.1), (1, 0.1), (1, 0.1), (0, 0.1), (0, 0.0005), (1, 0.1)):
+def reported(source: GpiozeroEdges, factory: Any, clock: FakeClock, *edges: tuple[int, float]) -> list[int]:
+    """The losses before each of ``edges`` (level, seconds after the one before), taken one by one."""
+    losses = []
+    for level, after_s in edges:
         clock.advance(after_s)
-        source._changed(factory.ticks(), state)
-    assert [edge.lost for edge in source.take()] == [0, 0, 1, 0, 0, 0]
-    assert source.lost == 1
+        source._changed(factory.ticks(), level)
+        [edge] = source.take()
+        losses.append(edge.lost)
+    return losses
+
+
+def test_a_level_that_did_not_change_tells_of_a_lost_edge(factory: Any, clock: FakeClock) -> None:
+    """As soon as the next edge shows that it was not read wrongly."""
+    source = GpiozeroEdges(PIN, factory, pull="up", both=True, active_low=True, clock=clock)
+    edges = ((0, 0.1), (1, 0.1), (1, 0.1), (0, 0.1), (0, 0.0005), (1, 0.1), (1, 0.1), (1, 0.1), (0, 0.1))
+    assert reported(source, factory, clock, *edges) == [0, 0, 0, 1, 0, 0, 0, 1, 1]
+    assert source.lost == 3
+    source.close()
+
+
+def test_a_bounce_that_was_read_wrongly_is_no_loss(factory: Any, clock: FakeClock) -> None:
+    """A reed closes, and the kernel, which looks after the interrupt, finds it open again: then it closes."""
+    source = GpiozeroEdges(PIN, factory, pull="up", both=True, active_low=True, clock=clock)
+    turn = ((1, 0.06), (0, 0.0002), (1, 0.04))
+    assert reported(source, factory, clock, (0, 0.1), (1, 0.04), *turn, *turn, *turn) == [0] * 11
+    assert source.lost == 0
+    source.close()
+
+
+def test_after_a_stop_it_is_not_known_what_gpiozero_has_lost(factory: Any, clock: FakeClock) -> None:
+    """Its thread brings what it kept later than we ask, and it kept little."""
+    source = GpiozeroEdges(PIN, factory, pull="up", both=True, active_low=True, clock=clock)
+    opened_s = clock.monotonic()
+    clock.advance(1.01)
+    source.take()
+    assert source.since_s == opened_s
+    clock.advance(5)
+    source.take()
+    assert source.since_s == clock.monotonic()
     source.close()
 
 

@@ -82,6 +82,14 @@ def test_every_resolution_and_gain_reads_the_same_volts(chip: Mcp3421Chip, bits:
     assert chip.written == [mcp3421.config_byte(bits, gain)]
 
 
+@pytest.mark.parametrize(("bits", "milliseconds"), [(12, 4), (14, 17), (16, 67), (18, 267)])
+def test_the_settings_tell_what_a_reading_takes(bits: int, milliseconds: int) -> None:
+    """One conversion."""
+    settings, _ = parse(Mcp3421Anemometer.Settings, {"slope": 1.0, "bits": bits})
+    assert settings
+    assert round(settings.conversion_s * 1000) == milliseconds
+
+
 @pytest.mark.parametrize("bits", [12, 14, 16, 18])
 def test_every_reading_is_a_new_conversion(chip: Mcp3421Chip, waits: Waiting, bits: int) -> None:
     """No result is given out twice: where there is no new one, it is waited for."""

@@ -254,7 +254,7 @@ def test_a_count_that_leaps_makes_no_gust(mast: Mast, chip: Pcf8583Chip, jump: i
 
 def test_a_falling_count_is_seen_whatever_the_points_say(chip: Pcf8583Chip, clock: FakeClock) -> None:
     """Also with a table that ends level, so that no frequency is too fast for it."""
-    mast = Mast(chip, clock, _counter(clock, points=[[0, 0.0], [100, 40.0], [200, 40.0]]))
+    mast = Mast(chip, clock, _counter(clock, points=[[0, 0.0], [100, 40.0], [200, 40.001]]))
     mast.hertz = 50.0
     mast.reads(4)
     chip.count = 3

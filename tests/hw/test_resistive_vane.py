@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import pytest
@@ -179,6 +179,15 @@ def test_a_potentiometer_turns_all_but_its_dead_band(
 ) -> None:
     """From the grounded end on, by the model's dead band or the user's."""
     assert _direction(ratio, table) == pytest.approx(degrees)
+
+
+@pytest.mark.parametrize("table", [DAVIS, YOUNG])
+def test_a_potentiometers_limit_is_told_where_it_is_configured(table: dict[str, Any]) -> None:
+    """0 V is 0° and no fault, as in the dead band; a wire that is off gives that, too, and the doc tells."""
+    assert _direction(0.0, table) == 0.0
+    doc = {field.name: field.metadata["doc"] for field in fields(VaneSettings)}["dead_band_deg"]
+    assert "1 MΩ" in doc
+    assert "wire that is off" in doc
 
 
 def test_a_potentiometer_begins_where_its_dead_band_ends() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import math
+from typing import Any
 
 import pytest
+import smbus2.smbus2 as smbus2
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -176,6 +178,30 @@ def test_it_is_given_its_20_ms(fake: i2c.FakeI2C, chip: SdpChip, clock: FakeCloc
     assert all("just started" in text for text in seen if isinstance(text, str))
 
 
+def test_the_20_ms_begin_when_the_bus_has_been_written_to(
+    fake: i2c.FakeI2C, chip: SdpChip, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start that waits for another chip's transfer is not taken for one of the step's beginning."""
+    chip.pressure = 3675
+    pitot = _pitot(clock)
+    _read(pitot, clock)
+    ioctl = fake.ioctl
+
+    def contended(*arguments: Any) -> int:
+        clock.advance(0.2)
+        return ioctl(*arguments)
+
+    clock.advance(STEP_S)
+    monkeypatch.setattr(smbus2, "ioctl", contended)
+    with pytest.raises(BadSample, match="just started"):
+        pitot.read(clock.monotonic())
+    monkeypatch.setattr(smbus2, "ioctl", ioctl)
+    clock.advance(0.012)  # the step after is overdue, and begins at once
+    with pytest.raises(BadSample, match="it needs 20 ms"):
+        pitot.read(clock.monotonic())
+    assert _measuring(pitot, clock, reads=1).raw["pascal"] == 61.25
+
+
 @pytest.mark.parametrize("stops_idle", [True, False])
 def test_a_sensor_that_was_left_measuring_or_idle_is_started(
     chip: SdpChip, clock: FakeClock, stops_idle: bool
@@ -189,14 +215,28 @@ def test_a_sensor_that_was_left_measuring_or_idle_is_started(
 
 @pytest.mark.parametrize("byte", [2, 5, 8, 0])
 def test_a_wrong_checksum_is_no_value(chip: SdpChip, clock: FakeClock, byte: int) -> None:
-    """One wrong bit in any word is a fault; the measurement is started again and values follow."""
+    """One wrong bit in any word is a fault, and the next read has a value: noise does not stop the sensor."""
     pitot = _pitot(clock)
     chip.pressure = 3675
     _measuring(pitot, clock)
-    chip.noise = bytes(0x04 if k == byte else 0 for k in range(9))
-    assert "checksum" in str(_read(pitot, clock))
+    for _ in range(3):
+        chip.noise = bytes(0x04 if k == byte else 0 for k in range(9))
+        assert "checksum" in str(_read(pitot, clock))
+        chip.noise = bytes(9)
+        assert _measuring(pitot, clock, reads=1).speed_mps == pytest.approx(10.0, abs=1e-4)
+    assert chip.starts == 1
+
+
+def test_two_wrong_checksums_in_a_row_start_the_measurement_again(chip: SdpChip, clock: FakeClock) -> None:
+    """What answers may not be a measurement; values follow."""
+    pitot = _pitot(clock)
+    _measuring(pitot, clock)
+    chip.noise = bytes([0, 0, 1, 0, 0, 0, 0, 0, 0])
+    for _ in range(2):
+        assert "checksum" in str(_read(pitot, clock))
     chip.noise = bytes(9)
-    assert _measuring(pitot, clock, reads=3).speed_mps == pytest.approx(10.0, abs=1e-4)
+    _measuring(pitot, clock, reads=3)
+    assert chip.starts == 2
 
 
 @pytest.mark.parametrize("stops_idle", [True, False])
@@ -244,7 +284,7 @@ def test_a_dead_bus_is_no_calm(fake: i2c.FakeI2C, clock: FakeClock, level: int) 
     pitot = _pitot(clock)
     seen = [_read(pitot, clock) for _ in range(9)]
     assert all(isinstance(fault, BadSample) for fault in seen)
-    assert sum("checksum" in str(fault) for fault in seen) == 3
+    assert sum("checksum" in str(fault) for fault in seen) == 4
 
 
 def test_a_closed_sensor_reads_nothing(fake: i2c.FakeI2C, chip: SdpChip, clock: FakeClock) -> None:

@@ -11,9 +11,17 @@ from hypothesis import strategies as st
 from hw.transfer import Line, Points, calibration_id, chosen
 
 SPEED = st.floats(0, 100)
-TABLE = st.lists(
-    st.tuples(st.floats(0.1, 1000), SPEED), min_size=2, max_size=8, unique_by=lambda p: round(p[0], 3)
-).map(lambda points: tuple(sorted(points)))
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> tuple[tuple[float, float], ...]:
+    count = draw(st.integers(2, 8))
+    rising = {"min_size": count, "max_size": count, "unique_by": lambda figure: round(figure, 3)}
+    xs, speeds = draw(st.lists(st.floats(0.1, 1000), **rising)), draw(st.lists(SPEED, **rising))
+    return tuple(zip(sorted(xs), sorted(speeds), strict=True))
+
+
+TABLE = tables()
 
 
 def test_a_line_adds_its_offset_only_while_it_turns() -> None:
@@ -88,7 +96,9 @@ def test_a_clamped_table_keeps_its_end_values() -> None:
         ((), "at least two"),
         (((1, 1),), "at least two"),
         (((1, 1), (1, 2)), "must rise"),
-        (((2, 1), (1, 2)), "must rise"),
+        (((2, 1), (1, 2)), "x must rise"),
+        (((6, 4), (25.4, 1.6)), "the speed must rise from point to point, 1.6 m/s follows 4 m/s"),
+        (((5, 4), (10, 8), (20, 8)), "the speed must rise"),
         (((1, 1), (2, math.nan)), "number 2 is not finite"),
         (((1, 1), (math.inf, 2)), "number 2 is not finite"),
         (((1, -1), (2, 2)), "number 1 has a negative"),
@@ -120,6 +130,18 @@ def test_between_two_points_the_speed_is_between_theirs(
     (x0, v0), (x1, v1) = points[n : n + 2]
     speed = Points(points).speed(data.draw(st.floats(x0, x1)))
     assert min(v0, v1) - 1e-9 <= speed <= max(v0, v1) + 1e-9
+
+
+@given(TABLE, st.data())
+def test_the_figure_of_a_speed_is_the_inverse(
+    points: tuple[tuple[float, float], ...], data: st.DataObject
+) -> None:
+    """Within the table, and on beyond it; and of a line."""
+    table = Points(points)
+    speed = data.draw(st.floats(points[0][1], points[-1][1]))
+    assert table.speed(table.figure(speed)) == pytest.approx(speed, abs=1e-6)
+    assert Points(((6, 4), (10, 7), (30, 20))).figure(33) == pytest.approx(50)
+    assert Line(0.5, 1.0).figure(11) == pytest.approx(20)
 
 
 def test_not_a_number_gives_none() -> None:

@@ -308,6 +308,33 @@ def test_a_sensor_with_a_vane_is_given_the_same_moment(
     assert "0.0 m/s from 90°" in line
 
 
+SLOW = """driver = "ads1115"
+model = "adafruit-1733"
+input = 0
+data_rate_sps = 8
+"""
+
+
+def test_a_converter_that_is_too_slow_is_told(
+    masthead: Masthead, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One input at 8 a second keeps up with 4 samples a second, three inputs of one chip do not."""
+    i2c.install(monkeypatch)
+    monkeypatch.setattr(check, "_FIRST_VALUE_S", 0.0)
+    text = config.read_text()
+    config.write_text(text.replace("seed = 1", SLOW))
+    assert "gusts are missing" not in masthead("check", "--config", config).out
+    second = (
+        SLOW.replace("input = 0", "input = 1") + "[sensor.vane]\n" + SLOW.replace("input = 0", "input = 2")
+    )
+    second = '[[sensor]]\nid = "low"\n' + second.replace(
+        'vane]\ndriver = "ads1115"\nmodel = "adafruit-1733"', 'vane]\ndriver = "ads1115"\nmodel = "sen-15901"'
+    )
+    config.write_text(text.replace("seed = 1", SLOW + second))
+    line = finding(masthead("check", "--config", config).out, "sampling")
+    assert "the converter 0x48 on bus 1 takes 0.38 s for a sample, one is due every 0.25 s" in line
+
+
 def test_what_the_running_agent_sees_is_told(masthead: Masthead, config: Path, daemon: Daemon) -> None:
     """Its sensors' values and its actuators' states."""
     daemon._wait_for_first_samples()

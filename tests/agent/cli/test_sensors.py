@@ -16,12 +16,7 @@ from hw.settings import setting
 from .conftest import Masthead
 
 CONVERTERS = ("ads1115", "ads1015", "mcp3421")
-NEED_OTHERS = {
-    "shunt_ohm": CONVERTERS,
-    "full_mps": CONVERTERS,
-    "dead_band_deg": CONVERTERS,
-    "offset": CONVERTERS,
-}
+NEED_OTHERS = dict.fromkeys(("slope", "offset", "shunt_ohm", "full_mps", "dead_band_deg"), CONVERTERS)
 """Keys for another kind of signal or vane than the stanza shows."""
 
 SENSOR = '[[sensor]]\nid = "other"\ndriver = "simulated"\n'
@@ -38,7 +33,7 @@ def test_each_stanza_is_configuration(kind: str, name: str, uncommented: bool) -
     for n in optional if uncommented else [0]:
         text = "\n".join(line.removeprefix("# ") if i == n and i else line for i, line in enumerate(lines))
         if n and name in NEED_OTHERS.get(lines[n].split()[1], ()):
-            with pytest.raises(ConfigError, match=r"needs signal|is for potentiometers|goes with slope"):
+            with pytest.raises(ConfigError, match=r"needs signal|is for potentiometers|goes with"):
                 loads(SENSOR + text)
             continue
         config = loads(SENSOR + text)
