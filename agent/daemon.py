@@ -31,6 +31,7 @@ from .commands.guard import Guard, Guarded, Refusal
 from .commands.journal import Journal
 from .config import Config, ConfigError
 from .control import ControlServer
+from .forecast import forecast
 from .outbox import Outbox
 from .parts import find_credential, open_actuators, open_sensor, product_info, read_ca
 from .reading import Entry, Row
@@ -392,6 +393,11 @@ class Daemon:
             executor=self.executor,
             guard=self.guard,
             no_credential=self._no_credential,
+            forecast=forecast(
+                self._config,
+                self._credential.device_id if self._credential else None,
+                self.writer.status.stats,
+            ),
         )
 
     def _handlers(self) -> dict[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]]:

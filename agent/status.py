@@ -10,6 +10,7 @@ from hw.clock import Clock
 from . import __version__
 from .commands.executor import Executor
 from .commands.guard import Guard
+from .forecast import Forecast
 from .sampler import Sampler
 from .timekeeping import Timekeeper
 from .uplink import Uplink
@@ -30,6 +31,7 @@ def snapshot(
     executor: Executor,
     guard: Guard,
     no_credential: str | None,
+    forecast: Forecast,
 ) -> dict[str, Any]:
     """The agent now, as JSON: times are UTC texts, durations seconds."""
     now = clock.monotonic()
@@ -70,6 +72,13 @@ def snapshot(
             "usedBytes": outbox.stats.used_bytes,
             "maxBytes": outbox.stats.max_bytes,
             "degraded": outbox.degraded,
+        },
+        "forecast": {
+            "messagesPerDay": forecast.messages,
+            "quotaPerDay": forecast.quota,
+            "tier": forecast.tier,
+            "outageDays": round(forecast.outage_days, 1),
+            "text": str(forecast),
         },
         "messagesReceived": executor.received,
         "lastMessageReceived": wall.time_text(received) if received is not None else None,
@@ -123,6 +132,7 @@ def describe(status: Mapping[str, Any]) -> str:
         f" {_megabytes(outbox['usedBytes'])} of {_megabytes(outbox['maxBytes'])}"
         + (f", {outbox['dropped']} dropped" if outbox["dropped"] else "")
         + (f"  IN MEMORY ONLY: {outbox['degraded']}" if outbox["degraded"] else ""),
+        f"forecast  {status['forecast']['text']}",
         f"received  {status['messagesReceived']} messages"
         + (f", the last at {status['lastMessageReceived']}" if status["lastMessageReceived"] else ""),
     ]

@@ -81,6 +81,7 @@ def findings(config_path: Path | None) -> Iterator[Finding]:
     else:
         yield from _in_use(config, status)
     yield from _storage(config)
+    yield _forecast(config)
     yield _clock()
     yield from _hub(config)
 
@@ -189,6 +190,18 @@ def _storage(config: Config) -> Iterator[Finding]:
     if free < needed:
         text += f", below outbox.min_free_bytes ({needed / 1e6:,.0f} MB): the store cannot grow, make room"
     yield Finding("disk", free >= needed, text)
+
+
+def _forecast(config: Config) -> Finding:
+    from agent.forecast import forecast
+
+    found = forecast(config)
+    remedy = (
+        ""
+        if found.fits
+        else ": more than one unit takes; a longer telemetry.report_interval_s, or more units"
+    )
+    return Finding("forecast", None if found.fits else False, f"{found}{remedy}")
 
 
 def _clock() -> Finding:
