@@ -15,7 +15,7 @@ DAILY_QUOTA = {"F1": 8_000, "S1": 400_000, "S2": 6_000_000, "S3": 300_000_000}
 """Messages a day and unit, by tier: https://learn.microsoft.com/azure/iot-hub/iot-hub-devguide-quotas-throttling"""
 
 ROW_BYTES = 292.0
-"""On disk, measured: 229,853 readings of one sensor filled 64 MiB. Reckoned with until a store has its own."""
+"""On disk, measured: 229,853 readings filled 64 MiB. Reckoned with until a store has enough of its own."""
 
 _ENOUGH_ROWS = 1000
 _DAY_S = 86_400.0
