@@ -395,11 +395,20 @@ def _actuators(tables: Any, errors: list[SettingError]) -> Iterator[ActuatorConf
 def _used_twice(
     sensors: Iterable[SensorConfig], actuators: Iterable[ActuatorConfig]
 ) -> Iterator[SettingError]:
-    """A pin serves one purpose, and so does a chip on a bus, but for one with several inputs."""
+    """A pin serves one purpose, and so does a chip on a bus, but for one with several inputs.
+
+    What a driver of another package means by such keys is its own affair.
+    """
     users: dict[tuple[Any, ...], tuple[str, str]] = {}
-    named: list[tuple[str, Any]] = [(f"sensor {s.id!r}", s) for s in sensors]
-    named += [(f"the vane of sensor {s.id!r}", s.vane) for s in sensors if s.vane is not None]
-    named += [(f"actuator {a.name!r}", a) for a in actuators]
+    named: list[tuple[str, Any]] = [
+        *((f"sensor {s.id!r}", s) for s in sensors if s.driver in registry.ANEMOMETERS),
+        *(
+            (f"the vane of sensor {s.id!r}", s.vane)
+            for s in sensors
+            if s.vane and s.vane.driver in registry.VANES
+        ),
+        *((f"actuator {a.name!r}", a) for a in actuators if a.driver in registry.ACTUATORS),
+    ]
     for name, user in named:
         settings = user.settings
         if (pin := getattr(settings, "pin", None)) is not None:

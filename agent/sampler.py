@@ -43,6 +43,11 @@ class _Presence:
         self.lost_since: float | None = None
         self._bad_since: float | None = None
 
+    def unknown(self) -> None:
+        """Nobody can tell: what was missing before may be there."""
+        if self.lost_since is None:
+            self._bad_since = None
+
     def seen(self, now: float, fault: str | None) -> None:
         """There is a value (no ``fault``) or there is none."""
         if fault is None:
@@ -158,6 +163,8 @@ class Sampler:
             self._tell(self._direction, now, None)
         elif sample.speed_mps is not None and sample.fault is not None:
             self._tell(self._direction, now, sample.fault)
+        else:
+            self._direction.unknown()
 
     def _tell(self, presence: _Presence, now: float, fault: str | None) -> None:
         what, since = presence.what, presence.lost_since

@@ -22,7 +22,8 @@ HIGHEST_MA = 21.0
 
 _REVERSED_V = -0.1  # more negative than any offset or noise of a sensor that gives 0 V and up
 _MARGIN = 1 / 16  # of its span that a sensor may give above its range, as NE 43 leaves a current loop
-_LIVE_ZERO_V = 0.1  # a calm that gives less is a calibration's offset, of a sensor that gives 0 V and up
+_LIVE_ZERO_V = 0.3  # a calm that gives less is a calibration's offset, of a sensor that gives 0 V and up
+_CALM_MPS = 0.5  # a table that begins higher does not tell what a calm gives
 _STORM_MPS = 50.0  # certificates end at 16 m/s or so (IEC 61400-12-1), the sensor's range does not
 
 
@@ -212,7 +213,7 @@ class SignalSettings(AdcSettings):
         open_v, end_v = model.fault_below_volts, _end_v(model.transfer)
         if self.points is None or isinstance(own, Line):
             return open_v, end_v
-        return None if low_v is None else min(low_v, open_v), max(end_v, _end_v(own))
+        return open_v if low_v is None else min(low_v, open_v), max(end_v, _end_v(own))
 
     def _highest_v(self) -> float:
         """At the sensor, as far as the settings tell."""
@@ -235,14 +236,20 @@ class SignalSettings(AdcSettings):
 def limits_v(transfer: Line | Points) -> tuple[float | None, float | None]:
     """The volts below and above which there is a fault, as far as a transfer function tells.
 
-    The circuit is open below half of what a calm gives, if that is a live zero. The range ends a little
-    beyond the last of points, but not before 50 m/s; a line tells of no range.
+    The circuit is open below half of what a calm gives, if that is clearly a live zero; a table that does
+    not reach down to a calm does not tell. The range ends a little beyond the last of points, but not before
+    50 m/s, by the last of them or by all; a line tells of no range.
     """
-    calm_v = transfer.figure(0.0)
-    low_v = calm_v / 2 if calm_v > _LIVE_ZERO_V else None
     if isinstance(transfer, Line):
-        return low_v, None
-    return low_v, max(_end_v(transfer), transfer.figure(_STORM_MPS))
+        return _open_below(transfer.figure(0.0)), None
+    (first_v, first_mps), (last_v, last_mps) = transfer.points[0], transfer.points[-1]
+    low_v = _open_below(first_v) if first_mps <= _CALM_MPS else None
+    by_all_v = last_v + (_STORM_MPS - last_mps) * (last_v - first_v) / (last_mps - first_mps)
+    return low_v, max(_end_v(transfer), transfer.figure(_STORM_MPS), by_all_v)
+
+
+def _open_below(calm_v: float) -> float | None:
+    return calm_v / 2 if calm_v >= _LIVE_ZERO_V else None
 
 
 def _end_v(table: Points) -> float:

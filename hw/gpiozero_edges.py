@@ -14,8 +14,9 @@ from .pulse import Edge
 MISREAD_S = 0.002
 """So soon after an edge the kernel may read a bouncing level wrongly; see QuietBefore."""
 
-STOPPED_S = 1.2
-"""Longer than from one read to the next at the lowest sampling rate, 1 Hz: the process was stopped."""
+STOPPED_S = 2.5
+"""Longer than from one read to the next at the lowest sampling rate, 1 Hz, beside sensors that are slow:
+the process was stopped."""
 
 
 class GpiozeroEdges:

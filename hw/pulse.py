@@ -170,7 +170,8 @@ class PulseMeter:
             waited_s, pulses = now - self._began_s, self.pulses - self._began_pulses
             if waited_s < min(self._timeout_s, FIRST_S):
                 raise BadSample(f"waiting for the first pulses ({pulses} so far)")
-            return min(pulses / waited_s, self._bound(now)), self._flags()
+            spans = max(0, pulses - 1)  # one pulse alone spans no time
+            return min(spans / waited_s, self._bound(now)), self._flags()
         if fresh and now - self._times[-1] <= FRESH_S:
             return self._hertz, self._flags()
         return min(self._hertz, self._bound(now)), self._flags()

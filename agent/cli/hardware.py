@@ -53,9 +53,14 @@ def _conversions(config: Config) -> Iterator[Finding]:
         for part in (sensor, sensor.vane):
             settings = getattr(part, "settings", None)
             conversion_s = getattr(settings, "conversion_s", 0.0)
-            if settings is not None and conversion_s:
-                of_chip[f"0x{settings.address:02x} on bus {settings.bus}"] += conversion_s
-                of_sensor[sensor.id] += conversion_s
+            of_sensor[sensor.id] += conversion_s
+            if (
+                settings is not None
+                and conversion_s
+                and hasattr(settings, "bus")
+                and hasattr(settings, "address")
+            ):
+                of_chip[f"{settings.address:#x} on bus {settings.bus}"] += conversion_s
     slow = [(f"the converter {chip}", taken_s) for chip, taken_s in of_chip.items() if taken_s > period_s]
     slow += [(f"sensor {name}", taken_s) for name, taken_s in of_sensor.items() if taken_s > period_s]
     for what, taken_s in slow:

@@ -95,13 +95,14 @@ def _hardware(config: Config) -> Iterator[Take]:
             stack.callback(sensor.close)
 
         def take(wait_s: float, first: bool) -> Samples:
-            until = clock.monotonic() + wait_s
+            due = clock.monotonic()
+            until = due + wait_s
             samples = {sensor.name: sensor.sample() for sensor in sensors}
             while any(s["windSpeed"] is None for s in samples.values()) if first else True:
-                left = until - clock.monotonic()
-                if left <= 0:
+                due = min(due + period_s, until)
+                if (now := clock.monotonic()) >= until:
                     break
-                time.sleep(min(period_s, left))
+                time.sleep(max(0.0, due - now))  # to the schedule: reading takes its time, too
                 samples = {sensor.name: sensor.sample() for sensor in sensors}
             return samples
 

@@ -11,6 +11,7 @@ threads waiting for each other: once a second is often enough to try.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import threading
 import time
@@ -69,9 +70,10 @@ class _Bus:
         self._smbus: Any = None
         self._chip_locks: dict[int, threading.RLock] = {}
         self._closed = False
-        self._stuck_at: set[int] = set()
-        """Addresses whose transfers timed out since one came to its end, the last of them at _stuck_s."""
-        self._stuck_s = 0.0
+        self._timed_out_s: dict[int, float] = {}
+        """Address -> when its last transfer timed out, until one comes to its end."""
+        self._in_a_row: set[int] = set()
+        """Addresses that timed out since a transfer, with whichever, came to its end."""
         self.users = 0
 
     def chip_lock(self, address: int) -> threading.RLock:
@@ -99,17 +101,25 @@ class _Bus:
             except OSError as error:
                 self._close()
                 if error.errno == errno.ETIMEDOUT:
-                    self._stuck_at.add(address)
-                    self._stuck_s = monotonic()
+                    self._timed_out_s[address] = monotonic()
+                    self._in_a_row.add(address)
                 else:
-                    self._stuck_at.clear()
+                    self._came_to_its_end(address)
                 raise self._failed(address, error) from error
-            self._stuck_at.clear()
+            self._came_to_its_end(address)
             return done
 
+    def _came_to_its_end(self, address: int) -> None:
+        self._timed_out_s.pop(address, None)
+        self._in_a_row.clear()
+
     def _held(self, address: int) -> bool:
-        stuck = address in self._stuck_at or len(self._stuck_at) > 1
-        return stuck and monotonic() - self._stuck_s < _HOLD_S
+        """Whether the chip, or the whole bus, timed out just now."""
+        now = monotonic()
+        if now - max(self._timed_out_s.values(), default=-math.inf) >= _HOLD_S:
+            self._in_a_row.clear()  # to be found out anew: one bad chip must not stand for the bus for good
+        alone = now - self._timed_out_s.get(address, -math.inf) < _HOLD_S
+        return alone or len(self._in_a_row) > 1
 
     def close(self) -> None:
         with self._lock:

@@ -113,7 +113,10 @@ class SdpPitot:
         """
         if self._phase is _Phase.IDLE and self._stop_first:
             self._stop_first = False
-            self._chip.write(_STOP)
+            try:
+                self._chip.write(_STOP)
+            except DeviceUnavailable as error:
+                raise BadSample(str(error)) from error  # the next read tells whether it is there
             self._phase = _Phase.STOPPED
         else:
             self._phase, self._stop_first = _Phase.IDLE, True

@@ -144,6 +144,20 @@ def test_a_lost_vane_is_said_once_and_its_return_once(caplog: pytest.LogCaptureF
     assert rig.of("reading")[1].body["flags"] == ["direction-missing"]
 
 
+def test_short_faults_of_a_vane_around_a_long_one_of_the_sensor_are_no_event() -> None:
+    """What the vane did while nobody could read it is not known."""
+    rig = Rig()
+    rig.instrument.vane_fault = "vane: no magnet"
+    rig.run(0.5)
+    rig.instrument.error = BadSample("checksum")
+    rig.run(60.0)
+    rig.instrument.error = None
+    rig.run(0.5)
+    rig.instrument.vane_fault = None
+    rig.run(10.0)
+    assert [e.body["event"] for e in rig.of("event")] == ["sensor-lost", "sensor-back"]
+
+
 def test_a_short_gap_is_no_event() -> None:
     """What is shorter than five seconds is in the flags only."""
     rig = Rig()

@@ -163,7 +163,6 @@ def test_what_is_within_the_limits_is_a_speed(volts: float, table: dict[str, Any
     ("table", "open_v", "short_v", "calm_v"),
     [
         (CERTIFICATE, 0.19, 2.9, 0.4),
-        (FROM_4_MPS, 0.49, 4.13, 1.0),
         ({"points": [[1.0, 0.0], [3.0, 60.0]]}, 0.49, 3.13, 1.0),
         ({**ADAFRUIT, **CERTIFICATE}, 0.19, 2.11, 0.4),
         ({**ADAFRUIT, "points": [[0.5, 0.0], [3.0, 50.0]]}, 0.19, 3.16, 0.5),
@@ -185,6 +184,22 @@ def test_own_coefficients_tell_an_open_and_a_shorted_circuit(
         for volts in (short_v, 5.0):
             with pytest.raises(BadSample, match="over-range"):
                 _speed(volts, **table)
+
+
+def test_points_that_do_not_reach_down_to_a_calm_tell_nothing_of_it() -> None:
+    """A hot wire's calm lies below the line through a certificate's first points."""
+    assert _speed(0.3, **FROM_4_MPS) == 0.0
+    assert _speed(0.1, points=[[0.82, 4.0], [0.98, 5.0], [3.2, 16.0]]) == 0.0
+    with pytest.raises(BadSample, match=r"below 0\.2 V, an open circuit"):  # the model's, where there is one
+        _speed(0.1, **ADAFRUIT, points=[[0.6, 4.0], [1.2, 16.0]])
+    with pytest.raises(BadSample, match=r"below 0\.5 V, an open circuit"):
+        _speed(0.3, **FROM_4_MPS, fault_below_v=0.5)
+
+
+def test_the_range_is_not_judged_by_the_last_two_points_alone() -> None:
+    """They scatter; a storm beyond a certificate that ends at 16 m/s is no short circuit."""
+    table = {"points": [[0.82, 4.0], [3.06, 15.0], [3.2, 16.0]], "ratio": 3.0}
+    assert (_speed(8.0 / 3, **table) or 0) > 40
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -318,7 +319,7 @@ def tries(fake: i2c.FakeI2C, monkeypatch: pytest.MonkeyPatch) -> _Tries:
     return _Tries(fake, monkeypatch)
 
 
-def test_a_stuck_bus_is_tried_once_a_second(fake: i2c.FakeI2C, tries: _Tries) -> None:
+def test_a_stuck_bus_is_tried_twice_a_second(fake: i2c.FakeI2C, tries: _Tries) -> None:
     """However many chips are on it: 16, four times a second. Each is told the same, by its own name."""
     addresses = range(0x40, 0x50)
     fake.chips[1] = {address: i2c.Registers({0: 7}) for address in addresses}
@@ -332,7 +333,7 @@ def test_a_stuck_bus_is_tried_once_a_second(fake: i2c.FakeI2C, tries: _Tries) ->
             assert str(caught.value).startswith(
                 f"bus stuck at {chip.name}: a chip or a wire holds SDA or SCL"
             )
-    assert len(tries.made) == 2 + 1 + 1
+    assert len(tries.made) == 2 + 2 + 2
     fake.errors.clear()
     tries.time_s += 1.0
     assert {chip.read_block(0, 1) for chip in chips} == {b"\x07"}
@@ -347,6 +348,24 @@ def test_one_chip_that_times_out_does_not_hold_up_its_neighbours(fake: i2c.FakeI
         with pytest.raises(DeviceUnavailable, match="stuck"):
             bad.read_block(0, 1)
         assert good.read_block(0, 1) == b"\x07"
+
+
+def test_a_chip_that_stays_bad_does_not_stand_for_the_bus(fake: i2c.FakeI2C, tries: _Tries) -> None:
+    """Another that timed out with it once is read again, and so are all the others, though it asks first."""
+    fake.chips[1] = {address: i2c.Registers({0: 7}) for address in (0x28, 0x29, 0x2A)}
+    bad, once, good = (Chip(1, address) for address in (0x28, 0x29, 0x2A))
+    fake.errors |= {0x28: errno.ETIMEDOUT, 0x29: errno.ETIMEDOUT}
+    answered = {once: 0, good: 0}
+    for step in range(40):
+        tries.time_s = 1000.0 + step / 4
+        with pytest.raises(DeviceUnavailable, match="stuck"):
+            bad.read_block(0, 1)
+        for chip in (once, good):
+            with contextlib.suppress(DeviceUnavailable):
+                answered[chip] += chip.read_block(0, 1) == b"\x07"
+        fake.errors.pop(0x29, None)
+    assert min(answered.values()) >= 35
+    assert tries.made.count(0x28) == 10
 
 
 def test_a_chip_alone_on_a_stuck_bus_is_tried_once_a_second(fake: i2c.FakeI2C, tries: _Tries) -> None:

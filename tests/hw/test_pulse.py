@@ -245,12 +245,12 @@ def test_a_calm_at_the_start_is_no_long_fault(timeout_s: float) -> None:
 
 
 def test_light_air_at_the_start_is_no_long_fault() -> None:
-    """Before the first revolution is done its pulses are told by the time there was for them."""
+    """Before the first revolution is done the spans between its pulses are told by the time there was."""
     subject = meter(pulses_per_rev=2, timeout_s=20)
     with pytest.raises(BadSample, match=r"waiting for the first pulses \(1 so far"):
         subject.read(START_S + 4.4, falling(1.0))
-    assert subject.read(START_S + 4.5, [])[0] == pytest.approx(1 / 4.5)
-    assert subject.read(START_S + 5.6, falling(5.5))[0] == pytest.approx(2 / 5.6)
+    assert subject.read(START_S + 4.5, [])[0] == 0  # one pulse alone spans no time
+    assert subject.read(START_S + 5.6, falling(5.5))[0] == pytest.approx(1 / 5.6)
     assert subject.read(START_S + 10.0, falling(9.9))[0] == pytest.approx(2 / 8.9)
 
 

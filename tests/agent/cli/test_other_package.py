@@ -149,3 +149,18 @@ def test_its_keys_are_checked_and_its_faults_told(masthead: Masthead, config: Pa
     assert "sensor[0].vane.prot: unknown key, did you mean 'port'?" in wrong
     _configure(config, STANZAS.replace("/dev/ttyS0", "/dev/none"))
     assert "no answer on /dev/none" in masthead("check", "--config", config).out
+
+
+def test_its_keys_may_mean_what_it_likes(masthead: Masthead, config: Path) -> None:
+    """A pin or an address of its own is none of ours, however often it is used."""
+    module = (config.parent / "site-packages" / "acme_wind.py").read_text()
+    module = module.replace(
+        'port: str = setting(doc="serial port", example="/dev/ttyUSB0")',
+        'pin: int = setting(doc="pin")\n        chip: int = setting(doc="chip")\n'
+        '        bus: str = setting(doc="bus")\n        address: str = setting(doc="address")',
+    ).replace("self.port = settings.port", "self.port = settings.bus")
+    (config.parent / "site-packages" / "acme_wind.py").write_text(module)
+    keys = 'pin = 17\nchip = 1\nbus = "/dev/ttyS0"\naddress = "A"\n'
+    sonic = '[[sensor]]\nid = "{}"\ndriver = "acme-sonic"\n'
+    _configure(config, sonic.format("a") + keys + sonic.format("b") + keys)
+    assert masthead("sample", "--count", 1, "--config", config).out.count("6.50 m/s") == 2
