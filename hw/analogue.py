@@ -213,7 +213,12 @@ class SignalSettings(AdcSettings):
         open_v, end_v = model.fault_below_volts, _end_v(model.transfer)
         if self.points is None or isinstance(own, Line):
             return open_v, end_v
-        return open_v if low_v is None else min(low_v, open_v), max(end_v, _end_v(own))
+        if low_v is not None:
+            open_v = min(low_v, open_v)
+        known = (
+            low_v is not None or own.points[0][1] > _CALM_MPS
+        )  # else by these points a calm gives 0 V or so
+        return open_v if known else None, max(end_v, _end_v(own))
 
     def _highest_v(self) -> float:
         """At the sensor, as far as the settings tell."""
