@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -43,29 +44,29 @@ class Adc(Protocol):
         ...
 
 
-class AdcSettings:
+class AdcSettings(ABC):
     """What the settings of every converter can tell, beside their fields."""
 
-    def __post_init__(self) -> None:
+    def __post_init__(self) -> None:  # noqa: B027  (most have nothing to check)
         """Raises ValueError if keys do not go together."""
 
     @property
+    @abstractmethod
     def range_v(self) -> float:
         """The largest voltage at the input that can be told, in volts."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def wider(self) -> str:
         """What to change for a larger one."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def conversion_s(self) -> float:
         """Seconds that one reading takes, nominally, during which the chip has no time for its other inputs.
 
         Oscillators are good for 10 or 20 %, and the transfers add a few milliseconds.
         """
-        raise NotImplementedError
 
 
 def poll(ready: Callable[[], T | None], step_s: float, timeout_s: float) -> T | None:

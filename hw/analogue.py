@@ -132,7 +132,7 @@ class SignalSettings(AdcSettings):
     fault_below_v: float | None = setting(
         None,
         doc="volts at the sensor below which the circuit is open (if absent: the model's, else half of what "
-        "a calm gives, if that is over 0.1 V)",
+        "a calm gives, if that is 0.3 V or more)",
         example=0.2,
     )
     fault_above_v: float | None = setting(
@@ -206,19 +206,18 @@ class SignalSettings(AdcSettings):
     def _known_limits_v(self) -> tuple[float | None, float | None]:
         """The model's, else those of one's own; of a model with one's own points, the wider of both."""
         own, _ = self._transfer()
-        low_v, high_v = limits_v(own)
         if self.model is None:
-            return low_v, high_v
+            return limits_v(own)
         model = voltage_model(self.model)
         open_v, end_v = model.fault_below_volts, _end_v(model.transfer)
         if self.points is None or isinstance(own, Line):
             return open_v, end_v
+        low_v, _ = limits_v(own)
         if low_v is not None:
-            open_v = min(low_v, open_v)
-        known = (
-            low_v is not None or own.points[0][1] > _CALM_MPS
-        )  # else by these points a calm gives 0 V or so
-        return open_v if known else None, max(end_v, _end_v(own))
+            low_v = min(low_v, open_v)
+        elif own.points[0][1] > _CALM_MPS:  # these points do not tell what a calm gives, the model does
+            low_v = open_v
+        return low_v, max(end_v, _end_v(own))
 
     def _highest_v(self) -> float:
         """At the sensor, as far as the settings tell."""

@@ -13,6 +13,7 @@ from pathlib import Path
 DEVICE_TREE = Path("/proc/device-tree")
 DEV = Path("/dev")
 I2C_CLASS = Path("/sys/class/i2c-dev")
+JOIN_I2C = "join the group i2c (sudo usermod -aG i2c $USER) and log in again"
 
 _PI_NUMBERS = {"bcm2836": "2", "bcm2837": "3", "bcm2711": "4", "bcm2712": "5"}
 
@@ -108,9 +109,7 @@ def _bus(number: int) -> I2cBus:
         name = "unnamed adapter"
     fault = None
     if not os.access(path, os.R_OK | os.W_OK):
-        fault = (
-            f"no permission to open {path}: join the group i2c (sudo usermod -aG i2c $USER) and log in again"
-        )
+        fault = f"no permission to open {path}: {JOIN_I2C}"
     return I2cBus(number, str(path), name, fault)
 
 

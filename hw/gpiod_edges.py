@@ -80,8 +80,7 @@ class GpiodEdges:
             if error.errno == errno.EBUSY:
                 raise DeviceUnavailable(f"GPIO {line.offset} is in use by {self._consumer()}") from error
             if error.errno in (errno.EACCES, errno.EPERM):
-                remedy = "join the group gpio (sudo usermod -aG gpio $USER) and log in again"
-                raise DeviceUnavailable(f"no permission to open {line.path}: {remedy}") from error
+                raise DeviceUnavailable(f"no permission to open {line.path}: {gpio.JOIN_GPIO}") from error
             if error.errno in (errno.ENXIO, errno.EINVAL):
                 raise DeviceMisconfigured(f"{where} cannot tell of edges: choose another pin") from error
             raise DeviceUnavailable(f"{where} cannot be opened: {error.strerror}") from error

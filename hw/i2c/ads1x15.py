@@ -75,6 +75,7 @@ class Ads1x15Settings(AdcSettings):
         doc="largest voltage at the input; never connect more than the chip's supply",
         choices=tuple(_PGA),
     )
+    data_rate_sps: int = setting(doc="conversions a second, those of the chip", example=128)
 
     def __post_init__(self) -> None:
         """Raises ValueError if there is no such input."""
@@ -92,6 +93,11 @@ class Ads1x15Settings(AdcSettings):
         """A larger ``full_scale_v``, while there is one."""
         return "choose a larger full_scale_v" if self.full_scale_v < max(_PGA) else "give it less voltage"
 
+    @property
+    def conversion_s(self) -> float:
+        """1 / ``data_rate_sps``."""
+        return 1 / self.data_rate_sps
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ads1115Settings(Ads1x15Settings):
@@ -104,11 +110,6 @@ class Ads1115Settings(Ads1x15Settings):
         choices=tuple(_RATES_1115),
     )
 
-    @property
-    def conversion_s(self) -> float:
-        """1 / ``data_rate_sps``."""
-        return 1 / self.data_rate_sps
-
 
 @dataclass(frozen=True, kw_only=True)
 class Ads1015Settings(Ads1x15Settings):
@@ -120,16 +121,11 @@ class Ads1015Settings(Ads1x15Settings):
         choices=tuple(_RATES_1015),
     )
 
-    @property
-    def conversion_s(self) -> float:
-        """1 / ``data_rate_sps``."""
-        return 1 / self.data_rate_sps
-
 
 class Ads1x15:
     """One input of an ADS1115 or ADS1015: satisfies Adc. Thread safety: any thread."""
 
-    def __init__(self, settings: Ads1x15Settings, bits: int, rates: Mapping[int, int], rate_sps: int) -> None:
+    def __init__(self, settings: Ads1x15Settings, bits: int, rates: Mapping[int, int]) -> None:
         """``bits``: 16 or 12; ``rates``: conversions a second -> code in the config register."""
         self._chip = Chip(settings.bus, settings.address)
         self._full_scale_v = settings.full_scale_v
@@ -137,7 +133,7 @@ class Ads1x15:
         self._bits = bits
         self._part = "ADS1115" if bits == 16 else "ADS1015"
         self._conversion_s = settings.conversion_s
-        self._config = config_word(settings.input, settings.full_scale_v, rates[rate_sps])
+        self._config = config_word(settings.input, settings.full_scale_v, rates[settings.data_rate_sps])
         self.name = f"input {settings.input} of {self._chip.name}"
 
     def convert(self) -> Conversion:
@@ -185,11 +181,11 @@ class Ads1x15:
 
 
 def _ads1115(settings: Ads1115Settings) -> Ads1x15:
-    return Ads1x15(settings, 16, _RATES_1115, settings.data_rate_sps)
+    return Ads1x15(settings, 16, _RATES_1115)
 
 
 def _ads1015(settings: Ads1015Settings) -> Ads1x15:
-    return Ads1x15(settings, 12, _RATES_1015, settings.data_rate_sps)
+    return Ads1x15(settings, 12, _RATES_1015)
 
 
 class Ads1115Anemometer(AnalogueAnemometer):

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from ..board import detect
+from ..board import JOIN_I2C, detect
 from ..errors import BadSample, DeviceMisconfigured, DeviceUnavailable, HardwareError
 
 T = TypeVar("T")
@@ -158,10 +158,7 @@ class _Bus:
                 f"there is no {self.path} on this machine (i2cdetect -l lists the buses)"
             )
         if error.errno in (errno.EACCES, errno.EPERM):
-            return DeviceUnavailable(
-                f"no permission to open {self.path}: join the group i2c (sudo usermod -aG i2c $USER) "
-                "and log in again"
-            )
+            return DeviceUnavailable(f"no permission to open {self.path}: {JOIN_I2C}")
         return DeviceUnavailable(f"{self.path} cannot be opened: {error.strerror}")
 
     def _failed(self, address: int, error: OSError) -> HardwareError:

@@ -148,6 +148,7 @@ def test_close_may_be_called_twice(bench: Bench) -> None:
     """Closing again does nothing."""
     bench.device.close()
     bench.device.close()
+    assert bench.lab.i2c.open_fds == 0
 
 
 def test_a_closed_anemometer_reads_nothing(bench: Bench) -> None:

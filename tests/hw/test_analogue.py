@@ -27,6 +27,7 @@ class _Settings(SignalSettings):
 
     range_v = 4.096  # type: ignore[assignment]
     wider = "choose a larger one"  # type: ignore[assignment]
+    conversion_s = 0.0  # type: ignore[assignment]
 
 
 class _Input:
