@@ -9,12 +9,15 @@ import os
 import shlex
 import signal
 import sys
+import textwrap
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
+    from agent.localhub.faults import Fault
     from agent.localhub.hub import LocalHub
     from agent.localhub.page import PageServer
 
@@ -27,8 +30,17 @@ if TYPE_CHECKING:
 )
 @click.option("--host", help="Loopback address to serve.  [default: 127.0.0.1, or the next that is free]")
 @click.option("--device", "devices", multiple=True, metavar="ID", help="A device to create if missing.")
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="NAME[=VALUE]",
+    help="Misbehave in this way from the start; --fault help lists the ways.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object when ready.")
-def hub_command(data: Path | None, host: str | None, devices: tuple[str, ...], as_json: bool) -> None:
+def hub_command(
+    data: Path | None, host: str | None, devices: tuple[str, ...], faults: tuple[str, ...], as_json: bool
+) -> None:
     """Run a local IoT Hub with its page, for this machine only, until Ctrl-C.
 
     It prints the page's address and the lines to paste into another terminal.
@@ -37,19 +49,23 @@ def hub_command(data: Path | None, host: str | None, devices: tuple[str, ...], a
     Example:
       masthead hub --device mast-1
     """
+    if "help" in faults:
+        click.echo(_fault_table())
+        return
     try:
         from agent.localhub.hub import LocalHub
         from agent.localhub.page import start_page  # noqa: F401  (is it all there?)
-        from agent.localhub.records import HubError, InvalidRequest, check_device_id
+        from agent.localhub.records import HubError, InvalidRequest, UnknownFault, check_device_id
     except ModuleNotFoundError as error:
         missing = (error.name or "a package").partition(".")[0]
         raise click.ClickException(f"{missing} is missing: pip install 'masthead[hub]'") from error
-    _log_to_stderr()
     try:
         for device_id in devices:
             check_device_id(device_id)
-        asyncio.run(_serve(LocalHub(data or _default_directory(), host), devices, as_json))
-    except InvalidRequest as error:
+        hub = LocalHub(data or _default_directory(), host, faults=_parsed(faults))
+        _log_to_stderr()
+        asyncio.run(_serve(hub, devices, as_json))
+    except (InvalidRequest, UnknownFault) as error:
         raise click.UsageError(str(error)) from error
     except (HubError, OSError) as error:
         raise click.ClickException(str(error)) from error
@@ -66,6 +82,10 @@ async def _serve(hub: LocalHub, devices: tuple[str, ...], as_json: bool) -> None
         page = await start_page(hub)
         try:
             strings = await asyncio.to_thread(_connection_strings, hub, devices)
+            if faults := hub.faults.active():
+                click.secho(
+                    f"THIS HUB MISBEHAVES: {'; '.join(map(str, faults))}", err=True, fg="red", bold=True
+                )
             click.echo(_as_json(hub, page, strings) if as_json else _as_text(hub, page, strings))
             sys.stdout.flush()
             await stop.wait()
@@ -73,6 +93,34 @@ async def _serve(hub: LocalHub, devices: tuple[str, ...], as_json: bool) -> None
             await page.stop()
     finally:
         await hub.stop()
+
+
+def _parsed(faults: tuple[str, ...]) -> list[Fault]:
+    """Raises InvalidRequest, UnknownFault."""
+    from agent.localhub.faults import Fault, Faults
+    from agent.localhub.records import InvalidRequest
+
+    parsed = [Fault.parse(text) for text in faults]
+    if len(Faults(parsed).active()) < sum(not fault.is_action for fault in parsed):
+        raise InvalidRequest(f"one fault is given twice in {' '.join(faults)}: leave one out")
+    if any(fault.name == "kick" and fault.is_action for fault in parsed):
+        raise InvalidRequest("kick: nobody is connected at the start: kick=SECONDS ends every connection")
+    return parsed
+
+
+def _fault_table() -> str:
+    from agent.localhub.fault_table import TABLE
+
+    lines = ["What --fault takes, and what a device then sees:"]
+    for kind in TABLE.values():
+        lines += ["", f"  {kind.usage}"]
+        for text in (kind.sees, kind.takes):
+            lines += textwrap.wrap(text, 90, initial_indent="    ", subsequent_indent="    ")
+    lines += [
+        "",
+        "While the hub runs: PUT and DELETE of /api/faults/NAME at the page's address, with its token.",
+    ]
+    return "\n".join(lines)
 
 
 def _connection_strings(hub: LocalHub, devices: tuple[str, ...]) -> dict[str, str]:
@@ -88,6 +136,7 @@ def _as_json(hub: LocalHub, page: PageServer, strings: dict[str, str]) -> str:
         "page_token": page.token,
         "https_port": None,
         "devices": strings,
+        "faults": [asdict(fault) for fault in hub.faults.active()],
     }
     return json.dumps(ready)
 

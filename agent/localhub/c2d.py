@@ -103,6 +103,13 @@ class C2dQueue:
             for sequence in [n for n, (owner, _) in self._in_flight.items() if owner == device_id]:
                 del self._in_flight[sequence]
 
+    def forget(self, device_id: str | None = None) -> None:
+        """Lose what waits for the device, or for all of them, without a final state."""
+        with self._database.write() as db:
+            db.execute(
+                "DELETE FROM c2d WHERE state = 'queued' AND (?1 IS NULL OR device_id = ?1)", (device_id,)
+            )
+
     def settle_overdue(self) -> list[C2dMessage]:
         """Give those that have expired, or were sent too often, their final state; returns them.
 

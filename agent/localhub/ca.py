@@ -59,7 +59,7 @@ def server_files(directory: Path, address: IPv4Address) -> ServerFiles:
     if not (files.ca.exists() and ca_key_file.exists()):
         _make_ca(files.ca, ca_key_file)
     if not _serves(files, address):
-        _make_leaf(files, ca_key_file, address)
+        _make_leaf(files, ca_key_file, address, _from_now(_LEAF_LIFE))
     return files
 
 
@@ -67,7 +67,7 @@ def _make_ca(certificate_file: Path, key_file: Path) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "masthead local hub (this machine only)")])
     certificate = (
-        _builder(name, name, key.public_key(), key.public_key(), _CA_LIFE)
+        _builder(name, name, key.public_key(), key.public_key(), _from_now(_CA_LIFE))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage("key_cert_sign", "crl_sign"), critical=True)
         .add_extension(
@@ -91,13 +91,35 @@ def _load_ca(certificate_file: Path, key_file: Path) -> tuple[x509.Certificate, 
     return certificate, key
 
 
-def _make_leaf(files: ServerFiles, ca_key_file: Path, address: IPv4Address) -> None:
+def bad_files(directory: Path, address: IPv4Address, name: str) -> ServerFiles:
+    """Certificates that no client should accept, made anew: ``name`` as the fault's.
+
+    ``directory``: the one that ``server_files`` has filled. Raises HubUnavailable and OSError.
+    """
+    if name == "other-certificate":
+        return server_files(directory / "other-authority", address)
+    now = datetime.now(UTC)
+    valid = {
+        "expired-certificate": (now - _LEAF_LIFE, now - _BACKDATED),
+        "future-certificate": (now + _LEAF_LIFE, now + 2 * _LEAF_LIFE),
+    }[name]
+    files = ServerFiles(directory / "ca.pem", directory / f"{name}.pem", directory / f"{name}.key")
+    _make_leaf(files, directory / "ca.key", address, valid)
+    return files
+
+
+def _make_leaf(
+    files: ServerFiles,
+    ca_key_file: Path,
+    address: IPv4Address,
+    valid: tuple[datetime, datetime],
+) -> None:
     ca, ca_key = _load_ca(files.ca, ca_key_file)
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     addresses = sorted({IPv4Address("127.0.0.1"), address})
     certificate = (
-        _builder(name, ca.subject, key.public_key(), ca_key.public_key(), _LEAF_LIFE)
+        _builder(name, ca.subject, key.public_key(), ca_key.public_key(), valid)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage("digital_signature"), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -116,20 +138,24 @@ def _builder(
     issuer: x509.Name,
     key: ec.EllipticCurvePublicKey,
     issuer_key: ec.EllipticCurvePublicKey,
-    life: timedelta,
+    valid: tuple[datetime, datetime],
 ) -> x509.CertificateBuilder:
-    now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _BACKDATED)
-        .not_valid_after(now + life)
+        .not_valid_before(valid[0])
+        .not_valid_after(valid[1])
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key), critical=False)
     )
+
+
+def _from_now(life: timedelta) -> tuple[datetime, datetime]:
+    now = datetime.now(UTC)
+    return now - _BACKDATED, now + life
 
 
 def _key_usage(*wanted: str) -> x509.KeyUsage:

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
+from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from . import mqtt, topics
 from .auth import Admission, Authenticator, BadCredentials, NotAuthorized
 from .delivery import Delivery
+from .faults import Faults
+from .limits import Limits
+from .line import Line
 from .notices import NoticeBoard
 from .records import Arrival, StoreFailed
 from .store import Store
@@ -37,6 +41,12 @@ class Server(Protocol):
     storing: Storing
     board: NoticeBoard
     authenticator: Authenticator
+    faults: Faults
+    limits: Limits
+
+    def now(self) -> float:
+        """The hub's clock, Unix seconds."""
+        ...
 
     async def enter(self, connection: Connection) -> None:
         """Make this the one connection of its device; an older one is over when this returns."""
@@ -55,26 +65,23 @@ class Connection:
         self.reason = "the link broke"
         self.finished = asyncio.Event()
         self._server = server
-        self._reader = reader
         self._writer = writer
+        self._line = Line(reader, writer, server.faults, self.close)
         self._persistent = False
         self._unstored_bytes = 0
         self._storing_went_on = asyncio.Event()
+        self._watch: Callable[[], None] = _nothing
 
     async def run(self) -> None:
         """Serve the peer until either side has enough. Never raises for what a peer or a disk does."""
         try:
-            try:
-                async with asyncio.timeout(_CONNECT_WITHIN_S):
-                    admission = await self._begin()
-            except TimeoutError:
-                raise mqtt.ProtocolError(f"no CONNECT within {_CONNECT_WITHIN_S:g} s") from None
-            await self._serve(*admission)
+            await self._serve(*await self._begin())
         except (mqtt.ProtocolError, NotAuthorized, BadCredentials, StoreFailed) as error:
             logger.warning("refused a connection: %.300s", error)
         except (OSError, EOFError):  # the connection went; IncompleteReadError is an EOFError
             self._writer.transport.abort()
         finally:
+            self._line.stop()
             self._writer.close()
             self.finished.set()
 
@@ -83,6 +90,11 @@ class Connection:
         self.reason = reason
         self._writer.transport.abort()
 
+    def faults_changed(self, cleared: frozenset[str]) -> None:
+        """Faults were set, or those of these names were cleared."""
+        self._line.reconsider(cleared)
+        self._watch()
+
     def wake(self) -> None:
         """A message for the device was queued."""
         self._delivery.wake()
@@ -90,9 +102,7 @@ class Connection:
     def stored(self, tickets: list[Ticket]) -> None:
         """Storing.Sender: confirm."""
         self._went_on(tickets)
-        acknowledgements = b"".join(mqtt.puback(t.packet_id) for t in tickets if t.packet_id is not None)
-        if acknowledgements and not self._writer.is_closing():
-            self._writer.write(acknowledgements)
+        self._line.confirm([(mqtt.puback(t.packet_id), t.due) for t in tickets if t.packet_id is not None])
 
     def not_stored(self, tickets: list[Ticket], reason: str) -> None:
         """Storing.Sender: an unconfirmed message must be sent again, and only a new connection does that."""
@@ -106,9 +116,10 @@ class Connection:
     async def _begin(self) -> tuple[mqtt.Connect, Admission]:
         """Read the CONNECT and answer it. Raises what ends the connection."""
         try:
-            connect = await mqtt.read_packet(self._reader, _MAX_CONNECT_BYTES)
-            if not isinstance(connect, mqtt.Connect):
-                raise mqtt.ProtocolError(f"{type(connect).__name__} before CONNECT")
+            connect = await self._first()
+            if (fault := self._server.faults.take("refuse", connect.client_id)) is not None:
+                await self._refuse(int(fault.value or mqtt.NOT_AUTHORIZED))
+                raise mqtt.ProtocolError(f"{connect.client_id}, fault: {fault}")
             admission = await asyncio.to_thread(
                 self._server.authenticator.admit, connect.client_id, connect.username, connect.password
             )
@@ -124,26 +135,39 @@ class Connection:
         self.device_id = admission.device.device_id
         return connect, admission
 
+    async def _first(self) -> mqtt.Connect:
+        try:
+            async with asyncio.timeout(_CONNECT_WITHIN_S):
+                connect = await self._line.receive(_MAX_CONNECT_BYTES)
+        except TimeoutError:
+            await self._line.stand_still()
+            raise mqtt.ProtocolError(f"no CONNECT within {_CONNECT_WITHIN_S:g} s") from None
+        if not isinstance(connect, mqtt.Connect):
+            raise mqtt.ProtocolError(f"{type(connect).__name__} before CONNECT")
+        return connect
+
     async def _refuse(self, return_code: int) -> None:
-        self._writer.write(mqtt.connack(return_code))
-        await self._writer.drain()
+        self._line.send("connack", mqtt.connack(return_code))
+        await self._line.drain()
 
     async def _serve(self, connect: mqtt.Connect, admission: Admission) -> None:
         store = self._server.store
-        self._delivery = Delivery(store.c2d, self._server.board, self.device_id, self._writer)
+        self._delivery = Delivery(store.c2d, self._server.board, self.device_id, self._line)
         await self._server.enter(self)
         sending = asyncio.create_task(self._send())
         try:
             clean = connect.clean_session
             session = await asyncio.to_thread(store.registry.begin_session, self.device_id, clean)
             self._persistent = not clean
-            self._writer.write(mqtt.connack(mqtt.ACCEPTED, session is not None))
+            self._line.send("connack", mqtt.connack(mqtt.ACCEPTED, session is not None))
+            self._line.accepted()
             if session is not None:
                 self._delivery.subscribed(session.get(topics.c2d_filter(self.device_id)))
             await self._receive(connect.keep_alive_s, admission)
         except (mqtt.ProtocolError, StoreFailed) as error:
             self.close(str(error))
         finally:
+            self._watch = _nothing
             self._writer.transport.abort()
             self._delivery.stop()
             await sending
@@ -161,21 +185,28 @@ class Connection:
     async def _receive(self, keep_alive_s: int, admission: Admission) -> None:
         """Handle packet after packet, until the device takes its leave."""
         silence_s = 1.5 * min(keep_alive_s or _MAX_KEEP_ALIVE_S, _MAX_KEEP_ALIVE_S)
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(None) as deadline:
+                self._watch = partial(self._reschedule, deadline, silence_s, admission.expires_s)
                 while True:
-                    left_s = admission.expires_s - time.time()
-                    deadline.reschedule(loop.time() + min(silence_s, max(left_s, 0.0)))
-                    packet = await mqtt.read_packet(self._reader, _MAX_PACKET_BYTES)
+                    self._watch()
+                    packet = await self._line.receive(_MAX_PACKET_BYTES)
                     if isinstance(packet, mqtt.Disconnect):
                         self.reason = "closed by the device"
                         return
                     await self._handle(packet, admission)
-                    await self._writer.drain()
+                    await self._line.drain()
         except TimeoutError:
-            expired = time.time() >= admission.expires_s
+            self._watch = _nothing
+            await self._line.stand_still()
+            expired = self._server.now() >= admission.expires_s
             self.close("its token expired" if expired else f"silent for {silence_s:g} s")
+
+    def _reschedule(self, deadline: asyncio.Timeout, silence_s: float, expires_s: float) -> None:
+        if deadline.expired():
+            return
+        left_s = max(expires_s - self._server.now(), 0.0)
+        deadline.reschedule(asyncio.get_running_loop().time() + min(silence_s, left_s))
 
     async def _handle(self, packet: mqtt.Packet, admission: Admission) -> None:
         match packet:
@@ -188,7 +219,7 @@ class Connection:
             case mqtt.Unsubscribe(packet_id, filters):
                 await self._unsubscribe(packet_id, filters)
             case mqtt.Pingreq():
-                self._writer.write(mqtt.pingresp())
+                self._line.send("pingresp", mqtt.pingresp())
             case _:
                 raise mqtt.ProtocolError("a second CONNECT")
 
@@ -208,23 +239,37 @@ class Connection:
         while self._unstored_bytes > _MAX_UNSTORED_BYTES:
             self._storing_went_on.clear()
             await self._storing_went_on.wait()
-        ticket = Ticket(packet.packet_id, size_bytes + 500)
+        if not self._server.limits.within_quota(self.device_id, size_bytes):
+            self.close("fault: the quota is used up")
+            return
+        wait_s = self._server.limits.wait_s(self.device_id)
+        if wait_s is None:
+            self.close("fault: throttled, and the queue is full")
+            return
+        due = asyncio.get_running_loop().time() + wait_s if wait_s else 0.0
+        ticket = Ticket(packet.packet_id, size_bytes + 500, due)
         self._unstored_bytes += ticket.size_bytes
         self._server.storing.put(Arrival(self.device_id, system, properties, packet.body), self, ticket)
 
     async def _subscribe(self, packet_id: int, filters: tuple[tuple[str, int], ...]) -> None:
         allowed = topics.subscribable(self.device_id)
         granted = {topic: min(qos, 1) for topic, qos in filters if topic in allowed}
+        if self._server.faults.take("refuse-subscription", self.device_id):
+            granted = {}
         if self._persistent:
             await asyncio.to_thread(self._server.store.registry.subscribe, self.device_id, granted)
         if topics.c2d_filter(self.device_id) in granted:
             self._delivery.subscribed(granted[topics.c2d_filter(self.device_id)])
         codes = [granted.get(topic, mqtt.SUBSCRIPTION_REFUSED) for topic, _ in filters]
-        self._writer.write(mqtt.suback(packet_id, codes))
+        self._line.send("suback", mqtt.suback(packet_id, codes))
 
     async def _unsubscribe(self, packet_id: int, filters: tuple[str, ...]) -> None:
         if self._persistent:
             await asyncio.to_thread(self._server.store.registry.unsubscribe, self.device_id, filters)
         if topics.c2d_filter(self.device_id) in filters:
             self._delivery.subscribed(None)
-        self._writer.write(mqtt.unsuback(packet_id))
+        self._line.send("unsuback", mqtt.unsuback(packet_id))
+
+
+def _nothing() -> None:
+    return

@@ -10,6 +10,7 @@ import asyncio
 
 from . import mqtt, topics
 from .c2d import C2dQueue
+from .line import Line
 from .notices import C2dChanged, NoticeBoard
 from .records import C2dMessage
 
@@ -19,13 +20,11 @@ _WINDOW = 10
 class Delivery:
     """Thread safety: the hub's event loop only; the disk is waited for in threads."""
 
-    def __init__(
-        self, queue: C2dQueue, board: NoticeBoard, device_id: str, writer: asyncio.StreamWriter
-    ) -> None:
+    def __init__(self, queue: C2dQueue, board: NoticeBoard, device_id: str, line: Line) -> None:
         self._queue = queue
         self._board = board
         self._device_id = device_id
-        self._writer = writer
+        self._line = line
         self._qos: int | None = None
         self._in_flight: dict[int, int] = {}  # packet id -> sequence
         self._due = asyncio.Event()
@@ -68,8 +67,8 @@ class Delivery:
     async def _send(self, message: C2dMessage) -> None:
         self._board.post(C2dChanged(message))
         if not self._qos:
-            self._writer.write(mqtt.publish(topics.c2d(message), message.body))
-            await self._writer.drain()
+            self._line.send("c2d", mqtt.publish(topics.c2d(message), message.body))
+            await self._line.drain()
             await self._delivered(message.sequence)
             return
         packet_id = message.sequence % 65_535 + 1  # the same at every delivery, also after a restart
@@ -77,8 +76,8 @@ class Delivery:
             packet_id = packet_id % 65_535 + 1
         self._in_flight[packet_id] = message.sequence
         duplicate = message.delivery_count > 1
-        self._writer.write(mqtt.publish(topics.c2d(message), message.body, packet_id, duplicate))
-        await self._writer.drain()
+        self._line.send("c2d", mqtt.publish(topics.c2d(message), message.body, packet_id, duplicate))
+        await self._line.drain()
 
     async def _delivered(self, sequence: int) -> None:
         message = await asyncio.to_thread(self._queue.delivered, sequence)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
 
-from .auth import Authenticator
 from .c2d import DEFAULT_TTL_S
 from .ca import server_files
+from .faults import Fault, Faults
 from .listener import Listener, is_taken
 from .notices import NoticeBoard, Subscription
 from .records import Ack, C2dMessage, Device, HubUnavailable
@@ -36,6 +37,7 @@ class LocalHub:
     """Azure IoT Hub's device side over MQTT 3.1.1 and TLS, on loopback, its state in ``data_dir``.
 
     ``host``: the address to bind; None for 127.0.0.1, or the next 127.0.0.N whose port is free.
+    ``faults``: how it misbehaves from the start; ``hub.faults`` changes that at any time (see faults.py).
     After ``start``: ``host`` is the name that connection strings use, ``address`` what is bound,
     ``ca_file`` the certificate (PEM) that clients must trust, ``store`` all that is kept.
 
@@ -43,37 +45,41 @@ class LocalHub:
     from any thread and may wait for the disk, so coroutines call it by ``asyncio.to_thread``.
     """
 
-    def __init__(self, data_dir: Path, host: str | None = None, port: int = MQTT_PORT) -> None:
+    def __init__(
+        self, data_dir: Path, host: str | None = None, port: int = MQTT_PORT, faults: Iterable[Fault] = ()
+    ) -> None:
         self.host = ""
         self.address = ""
         self.port = port
         self._addresses = tuple(_addresses(host))
         self._directory = data_dir
         self._board = NoticeBoard()
+        self.faults = Faults(faults)
 
     async def start(self) -> None:
         """Listen. Raises HubUnavailable if the data directory or every port is taken."""
         self._loop = asyncio.get_running_loop()
-        self.store = await asyncio.to_thread(Store, self._directory)
+        self.store = await asyncio.to_thread(Store, self._directory, self._now)
+        self._listener = Listener(self.store, self._board, self.faults, self._now)
         try:
+            await asyncio.to_thread(self.faults.attach, self._perform, self._faults_changed)
             await self._listen()
         except BaseException:
+            self.faults.detach()
             self.store.close()
             raise
 
     async def _listen(self) -> None:
         for address in self._addresses:
-            names = {"localhost", str(address)}
-            listener = Listener(self.store, Authenticator(self.store.registry, names), self._board)
             try:
                 files = await asyncio.to_thread(server_files, self._directory / "tls", address)
-                self.port = await listener.start(address, self.port, files)
+                self.port = await self._listener.start(address, self.port, files)
             except OSError as error:
                 if not is_taken(error):
                     reason = f"cannot listen on {address}:{self.port}: {error.strerror}"
                     raise HubUnavailable(reason) from error
                 continue
-            self._listener, self.ca_file, self.address = listener, files.ca, str(address)
+            self.ca_file, self.address = files.ca, str(address)
             self.host = "localhost" if self.address == "127.0.0.1" else self.address
             return
         taken = " to ".join(dict.fromkeys(map(str, (self._addresses[0], self._addresses[-1]))))
@@ -81,6 +87,7 @@ class LocalHub:
 
     async def stop(self) -> None:
         """Close every connection and the store; what has arrived is stored."""
+        self.faults.detach()
         await self._listener.stop()
         await asyncio.to_thread(self.store.close)
 
@@ -152,6 +159,25 @@ class LocalHub:
         )
         self._loop.call_soon_threadsafe(self._listener.queued, message)
         return message
+
+    def _now(self) -> float:
+        """The hub's clock, which a fault can put ahead or behind."""
+        skew = self.faults.peek("clock-skew")
+        return time.time() + (skew.value if skew and isinstance(skew.value, int | float) else 0.0)
+
+    def _perform(self, fault: Fault) -> None:
+        """Do what is done once. What a loss leaves is on the disk before connections end, so that whoever
+        comes back finds nothing."""
+        logger.warning("fault: %s", fault)
+        if fault.name == "lost-state":
+            self.store.registry.forget_sessions(fault.device)
+            self.store.c2d.forget(fault.device)
+        self._loop.call_soon_threadsafe(self._listener.drop, fault.device, f"fault: {fault}")
+
+    def _faults_changed(self, cleared: frozenset[str]) -> None:
+        active = self.faults.active()
+        logger.warning("faults: %s", "; ".join(map(str, active)) if active else "none any more")
+        self._loop.call_soon_threadsafe(self._listener.faults_changed, cleared)
 
 
 def _addresses(host: str | None) -> Iterator[IPv4Address]:

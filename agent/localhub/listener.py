@@ -6,14 +6,16 @@ import asyncio
 import contextlib
 import errno
 import logging
-import ssl
-import time
+from collections.abc import Callable
 from ipaddress import IPv4Address
 
 from .auth import Authenticator
 from .ca import ServerFiles
+from .certificates import server_context
 from .connection import Connection
-from .notices import C2dChanged, DeviceConnected, DeviceDisconnected, NoticeBoard
+from .faults import Faults
+from .limits import Limits
+from .notices import C2dChanged, DeviceConnected, DeviceDisconnected, FaultsChanged, NoticeBoard
 from .records import C2dMessage, StoreFailed
 from .store import Store
 from .storing import Storing
@@ -27,9 +29,19 @@ logger = logging.getLogger(__name__)
 class Listener:
     """Thread safety: the hub's event loop only, but for ``connected``: any thread."""
 
-    def __init__(self, store: Store, authenticator: Authenticator, board: NoticeBoard) -> None:
+    def __init__(
+        self,
+        store: Store,
+        board: NoticeBoard,
+        faults: Faults,
+        now: Callable[[], float],
+    ) -> None:
+        """``now``: the hub's clock, Unix seconds."""
         self.store = store
-        self.authenticator = authenticator
+        self.faults = faults
+        self.now = now
+        self.limits = Limits(faults, now)
+        self.authenticator = Authenticator(store.registry, (), now)
         self.board = board
         self.storing = Storing(store.events, board)
         self._open: set[Connection] = set()
@@ -41,14 +53,12 @@ class Listener:
 
     async def start(self, address: IPv4Address, port: int, files: ServerFiles) -> int:
         """Listen; returns the port. Raises OSError if it is taken."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(files.certificate, files.key)
+        self.authenticator = Authenticator(self.store.registry, {"localhost", str(address)}, self.now)
         self._server = await asyncio.start_server(
             self._accept,
             str(address),
             port,
-            ssl=context,
+            ssl=server_context(files, address, self.faults),
             ssl_handshake_timeout=_HANDSHAKE_WITHIN_S,
             ssl_shutdown_timeout=1.0,
         )
@@ -79,10 +89,18 @@ class Listener:
         if message.device_id in self._of_device:
             self._of_device[message.device_id].wake()
 
-    def drop(self, device_id: str, reason: str) -> None:
-        """Close the device's connection, if it has one."""
-        if device_id in self._of_device:
-            self._of_device[device_id].close(reason)
+    def drop(self, device_id: str | None, reason: str) -> None:
+        """Close the connection of the device, or of all (None), where there is one."""
+        for owner, connection in list(self._of_device.items()):
+            if device_id in (None, owner):
+                connection.close(reason)
+
+    def faults_changed(self, cleared: frozenset[str]) -> None:
+        """Faults were set, or those of these names were cleared."""
+        for connection in list(self._open):
+            connection.faults_changed(cleared)
+        self._queued.set()  # the hub's clock may be another
+        self.board.post(FaultsChanged())
 
     async def enter(self, connection: Connection) -> None:
         """Make this the one connection of its device; an older one is over when this returns."""
@@ -127,7 +145,7 @@ class Listener:
             logger.info("message %s to %s: %s", message.sequence, message.device_id, message.state)
             self.board.post(C2dChanged(message))
         next_s = await asyncio.to_thread(self.store.c2d.next_expiry_s)
-        left_s = _RECHECK_S if next_s is None else next_s - time.time()
+        left_s = _RECHECK_S if next_s is None else next_s - self.now()
         # what is overdue still is in flight, and waits for its answer or the end of its lock
         return min(left_s + 0.001, _RECHECK_S) if left_s > 0 else 1.0
 

@@ -8,10 +8,9 @@ http://docs.oasis-open.org/mqtt/mqtt/v3.1.1/os/mqtt-v3.1.1-os.html
 
 from __future__ import annotations
 
-import asyncio
 import struct
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from amqtt.adapters import BufferReader
 from amqtt.errors import AMQTTError, CodecError, MQTTError, NoDataError
@@ -105,10 +104,18 @@ class Disconnect:
     """The peer takes its leave."""
 
 
+class Reader(Protocol):
+    """What a packet is read from: asyncio's StreamReader, or something that reads one."""
+
+    async def readexactly(self, n: int, /) -> bytes:
+        """So many bytes. Raises IncompleteReadError if the stream ends before."""
+        ...
+
+
 Packet = Connect | Publish | Puback | Subscribe | Unsubscribe | Pingreq | Disconnect
 
 
-async def read_packet(reader: asyncio.StreamReader, max_length: int) -> Packet:
+async def read_packet(reader: Reader, max_length: int) -> Packet:
     """The next packet, of at most ``max_length`` bytes after its fixed header.
 
     Raises ProtocolError, and IncompleteReadError if the stream ends.
@@ -123,7 +130,7 @@ async def read_packet(reader: asyncio.StreamReader, max_length: int) -> Packet:
     return await decode(kind, flags, await reader.readexactly(length))
 
 
-async def _remaining_length(reader: asyncio.StreamReader) -> int:
+async def _remaining_length(reader: Reader) -> int:
     value = 0
     for shift in (0, 7, 14, 21):
         byte = (await reader.readexactly(1))[0]
@@ -220,6 +227,12 @@ def publish(topic: str, body: bytes, packet_id: int | None = None, duplicate: bo
     """A message, with QoS 1 if it has a packet id."""
     qos = 0 if packet_id is None else 1
     return bytes(PublishPacket.build(topic, body, packet_id, duplicate, qos, False).to_bytes())
+
+
+def repeated(packet: bytes) -> bytes:
+    """The same packet once more: a PUBLISH of QoS 1 then says so [MQTT-3.3.1-1]."""
+    first = packet[0]
+    return bytes([first | 8]) + packet[1:] if first >> 4 == PUBLISH and first & 6 else packet
 
 
 def puback(packet_id: int) -> bytes:

@@ -40,13 +40,18 @@ class C2dChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class FaultsChanged:
+    """The hub misbehaves otherwise than before: ask it how."""
+
+
+@dataclass(frozen=True, slots=True)
 class Missed:
     """The listener was slow: so many notices were dropped before the next one. Look at the store."""
 
     count: int
 
 
-Notice = DeviceConnected | DeviceDisconnected | EventStored | C2dChanged | Missed
+Notice = DeviceConnected | DeviceDisconnected | EventStored | C2dChanged | FaultsChanged | Missed
 
 
 class Subscription:

@@ -7,6 +7,7 @@ Times are Unix seconds, UTC; their names end in ``_s``.
     ├── UnknownDevice      "no device 'mast-7'"                                    (create it first)
     ├── DeviceExists       "device 'mast-1' exists"
     ├── InvalidRequest     "body and properties are 70000 bytes, at most 65536"    (a person must act)
+    ├── UnknownFault       "no fault 'refuze', did you mean 'refuse'?"
     ├── QueueFull          "50 messages wait for 'mast-1'"                         (try again later)
     └── StoreFailed        "the store failed: disk I/O error"                      (nothing was changed)
 """
@@ -46,6 +47,10 @@ class DeviceExists(HubError):
 
 class InvalidRequest(HubError):
     """The request breaks a rule of IoT Hub, however often it is made."""
+
+
+class UnknownFault(HubError):
+    """The hub cannot be ill in that way."""
 
 
 class QueueFull(HubError):

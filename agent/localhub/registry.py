@@ -105,6 +105,11 @@ class Registry:
         with self._database.write() as db:
             db.executemany("DELETE FROM subscription WHERE device_id = ? AND filter = ?", rows)
 
+    def forget_sessions(self, device_id: str | None = None) -> None:
+        """End the persistent session of the device, or all of them, with their subscriptions."""
+        with self._database.write() as db:
+            db.execute("DELETE FROM session WHERE ?1 IS NULL OR device_id = ?1", (device_id,))
+
 
 def new_key() -> str:
     """A symmetric key: 32 random bytes in base64, as Azure generates them."""

@@ -22,10 +22,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A message among its sender's; ``packet_id`` is None if it wants no confirmation."""
+    """A message among its sender's; ``packet_id`` is None if it wants no confirmation, ``due`` is when it may
+    have it (of the event loop's clock; 0: at once)."""
 
     packet_id: int | None
     size_bytes: int
+    due: float = 0.0
 
 
 class Sender(Protocol):

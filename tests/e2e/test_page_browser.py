@@ -18,6 +18,7 @@ import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from agent.localhub.faults import Fault
 from agent.localhub.hub import LocalHub
 from agent.localhub.page import PageServer, start_page
 from agent.localhub.records import Arrival
@@ -369,4 +370,16 @@ def test_no_sideways_scroll(site: Site, device: Device, browser: Browser, width:
     browser.wait_text("#messages", "xxx")
     wider = "return document.documentElement.scrollWidth > document.documentElement.clientWidth"
     assert browser.driver.execute_script(wider) is False
+    assert browser.complaints() == []
+
+
+def test_an_ill_hub_is_not_taken_for_a_broken_one(site: Site, browser: Browser) -> None:
+    """While a fault is on the page says which, and that the hub was told to; cleared, it says nothing."""
+    site.hub.faults.set(Fault("late-puback", 3))
+    browser.open(site.page.url)
+    browser.wait_text("#faults", "This hub misbehaves, as it was told to: late-puback=3")
+    site.hub.faults.set(Fault("refuse", 5, "mast-2", 2))
+    browser.wait_text("#faults", "late-puback=3; refuse=5 for mast-2, 2 times")
+    site.hub.faults.clear()
+    browser.wait(lambda: browser.text("#faults") == "")
     assert browser.complaints() == []

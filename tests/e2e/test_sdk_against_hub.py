@@ -272,6 +272,7 @@ def test_the_command_says_what_to_paste_and_ends_cleanly(directory: Path, number
         "page_token",
         "https_port",
         "devices",
+        "faults",
     }
     assert set(ready["devices"]) == {"mast-1", "mast-2"}
     assert ready["page"].endswith(ready["page_token"])

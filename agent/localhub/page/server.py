@@ -1,4 +1,4 @@
-"""The page's server: static files, the push stream and the form's call, on 127.0.0.1 only."""
+"""The page's server: static files, the push stream and the calls, on 127.0.0.1 only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from ..records import InvalidRequest, QueueFull, UnknownDevice
-from . import guard
+from . import faults, guard
 from .command import command_body
 from .source import Hub
 from .stream import lines
@@ -45,6 +45,7 @@ class PageServer:
             app.router.add_get(f"/{name}", _sender(content, kind))
         app.router.add_get("/api/stream", self._stream)
         app.router.add_post("/api/devices/{device}/commands", self._command)
+        faults.install(app, hub)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
 
     @property

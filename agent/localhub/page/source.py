@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from ..faults import Faults
 from ..notices import Subscription
 from ..records import C2dMessage, Device
 from ..store import Store
@@ -25,6 +26,7 @@ class Hub(Protocol):
     for the disk and is called in a thread."""
 
     store: Store
+    faults: Faults
 
     def devices(self) -> Sequence[DeviceStatus]:
         """Every device, by id."""

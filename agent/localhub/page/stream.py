@@ -1,7 +1,7 @@
 """The push stream: one JSON object a line, first a snapshot, then what happens.
 
-Kinds of lines: ``snapshot`` {devices, items, commands}, ``devices`` {devices} (also every 15 s, as a sign
-of life), ``item`` {item}, ``command`` {command}.
+Kinds of lines: ``snapshot`` {devices, items, commands, faults}, ``devices`` {devices} (also every 15 s, as a
+sign of life), ``item`` {item}, ``command`` {command}, ``faults`` {faults} (those that are on, in words).
 
 Invariant: nothing that is stored after the snapshot was taken is left out, and nothing is told twice.
 """
@@ -13,7 +13,7 @@ import json
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from ..notices import C2dChanged, EventStored, Missed
+from ..notices import C2dChanged, EventStored, FaultsChanged, Missed
 from .source import Hub
 from .wire import Deduplicator, Item, command_of, device_of, items_of, newest
 
@@ -46,6 +46,8 @@ async def lines(hub: Hub, beat_s: float = BEAT_S) -> AsyncGenerator[bytes, None]
                         yield _line({"kind": "item", "item": item})
             elif isinstance(notice, C2dChanged):
                 yield _line({"kind": "command", "command": command_of(notice.message)})
+            elif isinstance(notice, FaultsChanged):
+                yield _line({"kind": "faults", "faults": _faults(hub)})
             else:
                 yield _line({"kind": "devices", "devices": await asyncio.to_thread(_devices, hub)})
     finally:
@@ -54,6 +56,10 @@ async def lines(hub: Hub, beat_s: float = BEAT_S) -> AsyncGenerator[bytes, None]
 
 def _devices(hub: Hub) -> list[Item]:
     return [device_of(status.device, status.connected) for status in hub.devices()]
+
+
+def _faults(hub: Hub) -> list[str]:
+    return [str(fault) for fault in hub.faults.active()]
 
 
 def _snapshot(hub: Hub, once: Deduplicator) -> tuple[dict[str, Any], dict[str, int]]:
@@ -72,7 +78,8 @@ def _snapshot(hub: Hub, once: Deduplicator) -> tuple[dict[str, Any], dict[str, i
         # the outcomes of older commands are not at hand, and "no outcome" would be wrong
         since_s = events[0].enqueued_s if len(events) == limit else 0.0
         commands += [command_of(m) for m in messages if m.enqueued_s >= since_s or m.state == "queued"]
-    return {"kind": "snapshot", "devices": devices, "items": items, "commands": commands}, last
+    snapshot = {"devices": devices, "items": items, "commands": commands, "faults": _faults(hub)}
+    return {"kind": "snapshot"} | snapshot, last
 
 
 def _line(content: dict[str, Any]) -> bytes:

@@ -19,6 +19,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from agent.localhub.faults import Faults
 from agent.localhub.notices import C2dChanged, DeviceConnected, EventStored, NoticeBoard, Subscription
 from agent.localhub.page import PageServer, server, start_page
 from agent.localhub.page.stream import lines
@@ -42,6 +43,7 @@ class Desk:
         self.clock = FakeClock(wall=NOON_S)
         self.store = Store(directory, self.clock.wall)
         self.board = NoticeBoard()
+        self.faults = Faults()
         self.online: set[str] = set()
         self.store.registry.create("mast-1")
 

@@ -31,6 +31,8 @@ function render(quietly) {
     chosen.device = (listed.find((device) => device.connected) ?? listed[0])?.id ?? null;
     chosen.sensor = null;
   }
+  byId("faults").hidden = lost || model.faults.length === 0;
+  setText(byId("faults"), model.faults.length ? `This hub misbehaves, as it was told to: ${model.faults.join("; ")}` : "");
   byId("devices").hidden = listed.length === 0;
   byId("no-device").hidden = lost || listed.length > 0;
   byId("device").hidden = chosen.device === null;

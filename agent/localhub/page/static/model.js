@@ -83,18 +83,22 @@ class Device {
 export class Model {
   #devices = new Map();
   listed = []; // [{id, connected}]
+  faults = []; // what the hub was told to do wrong, in words
 
   /** Takes one line of the stream. */
   take(line) {
     if (line.kind === "snapshot") {
       this.#devices.clear();
       this.listed = line.devices;
+      this.faults = line.faults;
       line.items.forEach((item) => this.device(item.device).add(item));
       line.commands.forEach((command) => this.device(command.device).setCommand(command));
     } else if (line.kind === "devices") {
       this.listed = line.devices;
       const known = new Set(this.listed.map((device) => device.id));
       for (const id of this.#devices.keys()) if (!known.has(id)) this.#devices.delete(id);
+    } else if (line.kind === "faults") {
+      this.faults = line.faults;
     } else if (line.kind === "item") {
       this.device(line.item.device).add(line.item);
     } else if (line.kind === "command") {
