@@ -1,7 +1,8 @@
 """The outbox in memory, for when there is no disk to write to: bounded, and honest about it.
 
 It keeps the contract of agent/outbox.py but for durability (one suite tests both): its rows carry
-``durable: false``, and what it drops is declared the same way. Thread safety: one thread at a time.
+``durable: false``, and what it drops or rejects is declared the same way, but a rejected row is not kept.
+Thread safety: one thread at a time.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from .outbox import MayDrop, anything, dropped_event
+from .outbox_limits import MayDrop, anything, dropped_event
 from .reading import Entry, Row
+from .rejections import is_rejection, rejected_event
 
 
 class MemoryOutbox:
@@ -59,6 +61,16 @@ class MemoryOutbox:
         """Declare what was dropped; the row of the declaration."""
         declaration = self.take_declaration()
         return [self._hold(declaration, may_drop)] if declaration else []
+
+    def reject(
+        self, rows: Sequence[Row], reason: str, boot_time_s: float, may_drop: MayDrop = anything
+    ) -> list[Row]:
+        """The hub will never have ``rows``: let go of them; the rows of the events that say so."""
+        said = []
+        for row in rows:
+            if self._rows.pop(row.object_id, None) is not None and not is_rejection(row.entry):
+                said.append(self._hold(rejected_event(row, reason, boot_time_s, self._simulated), may_drop))
+        return said
 
     def take_declaration(self) -> Entry | None:
         """What was dropped and not declared yet; the caller stores it."""

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing, suppress
+from operator import methodcaller
 from pathlib import Path
 from urllib.parse import quote
 
-SCHEMA_VERSION = 1
 PAGE_BYTES = 4096
 FRAME_BYTES = PAGE_BYTES + 24  # a page in the write-ahead log
 LOG_PAGES = 64  # the write-ahead log is moved into the file at 256 KiB
@@ -18,7 +18,7 @@ LOG_PAGES = 64  # the write-ahead log is moved into the file at 256 KiB
 # sent_at_s: Unix time of the confirmation, negative while there is none. Any time is as wide as NOT_SENT, so
 # a confirmation rewrites a row in place and never makes the file grow.
 NOT_SENT = -0.5
-_SCHEMA = """
+_FIRST_SCHEMA = """
 CREATE TABLE rows (
     sequence INTEGER PRIMARY KEY,
     run TEXT NOT NULL, boot_id TEXT NOT NULL, boot_time_s REAL NOT NULL,
@@ -31,6 +31,19 @@ CREATE UNIQUE INDEX keyed ON rows (key) WHERE key IS NOT NULL;
 CREATE TABLE clocks (boot_id TEXT PRIMARY KEY, offset_s REAL NOT NULL, synchronised INTEGER NOT NULL);
 CREATE TABLE drops (first INTEGER NOT NULL, last INTEGER NOT NULL, reason TEXT NOT NULL);
 """
+# number: in the order of rejection. rejected_boot_id, rejected_boot_time_s: when, in the boot it happened in.
+_REJECTED = """
+CREATE TABLE rejected (
+    number INTEGER PRIMARY KEY,
+    sequence INTEGER NOT NULL,
+    run TEXT NOT NULL, boot_id TEXT NOT NULL, boot_time_s REAL NOT NULL,
+    kind TEXT NOT NULL, body TEXT NOT NULL, simulated INTEGER NOT NULL, calibration TEXT,
+    correlation_id TEXT, key TEXT, urgent INTEGER NOT NULL,
+    reason TEXT NOT NULL, rejected_boot_id TEXT NOT NULL, rejected_boot_time_s REAL NOT NULL
+);
+"""
+_SCHEMAS = (_FIRST_SCHEMA, _REJECTED)  # what each version adds to the one before
+SCHEMA_VERSION = len(_SCHEMAS)
 
 _MAGIC = b"SQLite format 3\x00"
 _VERSION_AT = 60  # user_version in the file's header (sqlite.org/fileformat2.html, 1.3)
@@ -51,6 +64,7 @@ class StoreVanished(sqlite3.OperationalError):
 def connect(path: Path) -> sqlite3.Connection:
     """Open or create the store at ``path``: WAL, one fsync a commit. No thread is checked.
 
+    A store of an older version is brought to this one, in one transaction.
     Raises StoreUnreadable (and not a byte has changed), sqlite3.Error and OSError.
     """
     version = _stored_version(path)
@@ -61,15 +75,16 @@ def connect(path: Path) -> sqlite3.Connection:
         )
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
     try:
-        db.text_factory = _text
+        db.text_factory = methodcaller("decode", "utf-8", "replace")  # a flipped bit costs a letter
         db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # so that a file can follow a lowered limit
         db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA synchronous = FULL")  # each transaction says anew (agent/outbox_rows.py)
         db.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
         db.execute(f"PRAGMA journal_size_limit = {LOG_PAGES * FRAME_BYTES}")
-        if version == 0:
-            db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+        if version < SCHEMA_VERSION:
+            added = "".join(_SCHEMAS[version:])
+            db.executescript(f"BEGIN IMMEDIATE; {added} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
         with suppress(sqlite3.OperationalError):  # a full disk: the log can be read as it is
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # else it grows over crashes that follow each other
     except BaseException:
@@ -131,7 +146,3 @@ def _parts(path: Path) -> tuple[Path, Path, Path]:
 
 def _beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode(errors="replace")

@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal
 
 from .timekeeping import BootClock
 
 SCHEMA = "1"
+_HEAD = frozenset({"deviceId", "run", "sequence", "time", "timeQuality"})
+_SENSOR = re.compile(r'\{"sensor":"(?:[^"\\]|\\.)*",')
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 Kind = Literal["reading", "outcome", "event"]
 
 
@@ -70,25 +75,54 @@ class Message:
     content_encoding: str = "utf-8"
 
 
+class StoredBody(Mapping[str, Any]):
+    """A body that stands in a store: JSON text, sent as it is, and parsed only when it is looked into."""
+
+    __slots__ = ("_parsed", "text")
+
+    def __init__(self, text: str) -> None:
+        """``text``: of a JSON object, made by ``json_text``."""
+        self.text = text
+        self._parsed: dict[str, Any] | None = None
+
+    def __getitem__(self, name: str) -> Any:
+        if self._parsed is None:
+            self._parsed = json.loads(self.text)
+        return self._parsed[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(json.loads(self.text))
+
+    def __len__(self) -> int:
+        return len(json.loads(self.text))
+
+
 def build_message(row: Row, device_id: str, boot_clock: BootClock, properties: Mapping[str, str]) -> Message:
     """``row`` as it goes over the wire. ``properties`` are the user's; the agent's own names win."""
-    entry = row.entry
-    body = dict(entry.body)
-    head: dict[str, Any] = {"deviceId": device_id}
-    if "sensor" in body:
-        head["sensor"] = body.pop("sensor")
-    head |= {
-        "run": row.run,
-        "sequence": row.sequence,
-        "time": boot_clock.time_text(entry.boot_time_s),
-        "timeQuality": boot_clock.quality,
-    }
     return Message(
-        body=json_text(head | body | head).encode(),  # the head leads, and its names cannot be taken
+        body=build_body(row, device_id, boot_clock),
         message_id=row.object_id,
-        correlation_id=sound(entry.correlation_id),
-        properties=message_properties(entry, properties),
+        correlation_id=sound(row.entry.correlation_id),
+        properties=message_properties(row.entry, properties),
     )
+
+
+def build_body(row: Row, device_id: str, boot_clock: BootClock) -> bytes:
+    """The JSON object of ``row``: the head leads, and its names cannot be taken."""
+    rest = json_text(row.entry.body)
+    start = f'{{"deviceId":{_quoted(device_id)},'
+    if (sensor := _SENSOR.match(rest)) is not None:
+        start, rest = start + rest[1 : sensor.end()], "{" + rest[sensor.end() :]
+    head = (
+        f'"run":{_quoted(row.run)},"sequence":{row.sequence},'
+        f'"time":"{boot_clock.time_text(row.entry.boot_time_s)}","timeQuality":"{boot_clock.quality}"'
+    )
+    return (start + head + ("}" if rest == "{}" else "," + rest[1:])).encode()
+
+
+@lru_cache(maxsize=64)
+def _quoted(text: str) -> str:
+    return _sound(_encode(text))
 
 
 def message_properties(entry: Entry, properties: Mapping[str, str]) -> dict[str, str]:
@@ -104,12 +138,16 @@ def message_properties(entry: Entry, properties: Mapping[str, str]) -> dict[str,
 def json_text(body: Mapping[str, Any]) -> str:
     """``body`` as JSON that can be stored and sent whatever is in it, so that no row ever blocks the queue.
 
-    A number that JSON does not know (NaN, infinity) is null; half a surrogate pair is a question mark.
+    A number that JSON does not know (NaN, infinity) is null; half a surrogate pair is a question mark; the
+    names of the head are left out, for it has them.
     """
+    if isinstance(body, StoredBody):
+        return body.text
+    own = {name: value for name, value in body.items() if name not in _HEAD}
     try:
-        text = json.dumps(dict(body), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = _encode(own)
     except ValueError:
-        text = json.dumps(_finite(body), ensure_ascii=False, separators=(",", ":"))
+        text = _encode(_finite(own))
     return _sound(text)
 
 

@@ -20,6 +20,7 @@ from .memory_outbox import MemoryOutbox
 from .outbox import MayDrop, Outbox, OutboxStats, anything, commits
 from .outbox_file import StoreVanished, is_damaged, set_aside
 from .reading import Entry, Row
+from .rejections import Rejected
 from .timekeeping import BootClock
 
 __all__ = ["Storage", "is_damaged", "set_aside"]
@@ -109,6 +110,25 @@ class Storage:
         if self._disk is not None:
             self._disk.confirm([row for row in rows if row not in self._memory], at_s)
         self._memory.confirm(rows)
+
+    def reject(self, rows: Collection[Row], reason: str, may_drop: MayDrop, now: float) -> list[Row] | None:
+        """Set ``rows`` (a commit's worth) aside; the rows of the events that say so.
+
+        None if the disk cannot be written now: they are as they were, and this is to be called again.
+        """
+        in_memory = [row for row in rows if row in self._memory]
+        on_disk = [row for row in rows if row not in self._memory]
+        said: list[Row] | None = []
+        if on_disk and self._disk is not None:
+            said = self._try(now, lambda disk: disk.reject(on_disk, reason, now, may_drop))
+        if said is not None:
+            said += self._memory.reject(in_memory, reason, now, may_drop)
+            self.stored += len(said)
+        return said
+
+    def rejected(self, limit: int, now: float) -> Sequence[Rejected]:
+        """Up to ``limit`` rows on disk that the hub will never have, the latest first."""
+        return self._try(now, lambda disk: disk.rejected(limit), even_degraded=True) or []
 
     @property
     def unwritten_confirmations(self) -> int:

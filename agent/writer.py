@@ -6,38 +6,26 @@ hands back which were confirmed. A card that stalls for a minute stalls nothing 
 
 from __future__ import annotations
 
-import itertools
+import logging
 import threading
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
 
-from .outbox import OutboxStats
+from .lanes import Lanes
+from .outbox import commits
 from .reading import Entry, Row
+from .rejections import REJECTED_A_COMMIT, Rejected
 from .storage import Storage
 from .timekeeping import BootClock, Timekeeper
+from .writer_status import WriterStatus
 
-_READY_ROWS = 400  # rows held in memory for the uplink; refilled below a half
-_FLUSH_AT = 20  # confirmations that are worth a commit of their own: the uplink's window
+log = logging.getLogger(__name__)
+
+_FLUSH_AT = 100  # confirmations that are worth a commit of their own in a drain,
+_FLUSH_WINDOW = 20  # and when it has ended: no more than the uplink's window are repeated after a crash
+_REJECTED_SHOWN = 10
 _HOUSEKEEPING_S = 3600.0
 _MORE_HOUSEKEEPING_S = 10.0
 _CLOCK_TOLERANCE_S = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class WriterStatus:
-    """What the outbox looks like from outside, as of the last step.
-
-    ``stored``, ``confirmed``: rows of this run. ``backlog``: all rows without a confirmation.
-    ``degraded``: why new rows stand in memory only, or None.
-    """
-
-    stats: OutboxStats
-    stored: int = 0
-    confirmed: int = 0
-    backlog: int = 0
-    in_memory: int = 0
-    dropped: int = 0
-    degraded: str | None = None
 
 
 class OutboxWriter:
@@ -63,13 +51,14 @@ class OutboxWriter:
         self._lock = threading.Lock()  # guards the five fields that both sides touch
         self._incoming: list[tuple[Entry, Callable[[], None] | None]] = []
         self._confirmed: list[Row] = []
-        self._ready: dict[str, Row] = {}  # next in line, in the order of sending
-        self._taken: set[str] = set()  # in flight: not to be offered again, nor dropped
-        self._all_ready = False  # whether every unsent row is ready or taken
+        self._rejections: list[tuple[list[Row], str]] = []  # a commit's worth each
+        self._lanes = Lanes()
+        self._asked = False  # whether a step is on its way
         self._clocks: Mapping[str, BootClock] = {}
         self._housekeeping_at = 0.0
         self._confirmations = 0
-        self.status = WriterStatus(storage.stats(0.0))
+        self._rejected: Sequence[Rejected] = ()
+        self.status = WriterStatus.of(storage, 0.0, 0, ())
 
     # --- any thread
 
@@ -78,33 +67,54 @@ class OutboxWriter:
         never if the disk fails first."""
         with self._lock:
             self._incoming.append((entry, when_durable))
-        self.wake()
+        self._ask()
 
     def take(self, limit: int) -> list[Row]:
-        """Up to ``limit`` rows to send now. Each comes back by ``confirm`` or ``give_back``."""
+        """Up to ``limit`` rows to send now, of one lane (agent/lanes.py), in order of sequence.
+
+        Each comes back by ``confirm``, ``give_back`` or ``reject``.
+        """
         with self._lock:
-            rows = list(itertools.islice(self._ready.values(), limit))
-            for row in rows:
-                del self._ready[row.object_id]
-                self._taken.add(row.object_id)
-            low = self._low
+            rows = self._lanes.take(limit)
+            low = self._lanes.missing() > 0
         if low:
-            self.wake()
+            self._ask()
         return rows
 
     def confirm(self, rows: Collection[Row]) -> None:
         """The hub has these rows."""
         with self._lock:
+            self._lanes.settle(rows)
             self._confirmed += rows
-            worth_a_step = len(self._confirmed) >= _FLUSH_AT or len(self._confirmed) >= len(self._taken)
+            worth_a_step = len(self._confirmed) >= _FLUSH_AT or not self._lanes.in_flight
         if worth_a_step:  # else more are on their way
-            self.wake()
+            self._ask()
 
     def give_back(self, rows: Collection[Row]) -> None:
-        """These rows were taken and not confirmed: they are next in line again, in their order."""
+        """These rows were taken and not confirmed: they are next in their lane again, in their order."""
         with self._lock:
-            self._taken.difference_update(row.object_id for row in rows)
-            self._make_ready(rows)
+            self._lanes.give_back(rows)
+            worth_a_step = bool(self._confirmed) and not self._lanes.in_flight
+        if worth_a_step:
+            self._ask()
+
+    def reject(self, rows: Collection[Row], reason: str) -> None:
+        """These rows were taken, and the hub will never have them: they are set aside and declared.
+
+        While the disk cannot be written they are withheld, and offered again only by the next process.
+        """
+        parts = [(part, reason) for part in commits(rows, lambda row: row.entry, REJECTED_A_COMMIT)]
+        with self._lock:
+            self._lanes.settle(rows)
+            self._rejections += parts
+        self._ask()
+
+    def _ask(self) -> None:
+        """Have ``step`` called, unless it will be anyway."""
+        with self._lock:
+            asked, self._asked = self._asked, True
+        if not asked:
+            self.wake()
 
     def boot_clock(self, boot_id: str) -> BootClock:
         """What time it was in that boot, as known now."""
@@ -116,8 +126,7 @@ class OutboxWriter:
     def idle(self) -> bool:
         """Whether everything that was put is stored, and everything stored is confirmed."""
         with self._lock:
-            waiting = self._incoming or self._confirmed or self._ready or self._taken
-            return not (waiting or self.status.backlog)
+            return not (self._incoming or self._lanes.busy or self.status.backlog)
 
     # --- the writer's thread
 
@@ -125,38 +134,45 @@ class OutboxWriter:
         """Open the store. A disk that fails is reported, not raised. Raises StoreUnreadable."""
         self._storage.open(now)
         self._note_clock(now)
+        self._rejected = self._storage.rejected(_REJECTED_SHOWN, now)
         self._refill(now)
-        self._update_status(now)
+        self.status = WriterStatus.of(self._storage, now, self._confirmations, self._rejected)
 
     def step(self, now: float) -> float:
-        """Store what was put, write confirmations, refill what the uplink takes from."""
+        """Store what was put, write confirmations and rejections, refill what the uplink takes from."""
         with self._lock:  # what is being stored stays listed, so that nobody thinks us idle
+            self._asked = False
             incoming = self._incoming[:]
-            confirmed = self._confirmed[:]
+            confirmed, self._confirmed = self._confirmed, []
+            rejections = self._rejections[:]
         self._storage.confirm(confirmed, self._timekeeper.clock.wall())
-        with self._lock:
-            self._taken.difference_update(row.object_id for row in confirmed)
+        before = self._storage.degraded
         due = self._storage.maintain(now, self._may_drop)
         self._note_clock(now)
         if incoming or self._storage.announcements:
             self._store(incoming, now)
-        if self._storage.unwritten_confirmations >= _FLUSH_AT:
+        for rejection in rejections:
+            self._reject(rejection, now)
+        if self._worth_a_flush:
             self._offer(self._storage.flush(self._may_drop, now))
         if now >= self._housekeeping_at:
             self._housekeeping_at = now + (_MORE_HOUSEKEEPING_S if self._expire(now) else _HOUSEKEEPING_S)
+        if before is not None or self._storage.degraded is not None:
+            with self._lock:
+                self._lanes.doubt()  # the storage moves rows, and adds its own
         self._refill(now)
         self._confirmations += sum(row.run == self._storage.run for row in confirmed)
-        self._update_status(now)
+        self.status = WriterStatus.of(self._storage, now, self._confirmations, self._rejected)
         with self._lock:
             del self._incoming[: len(incoming)]
-            del self._confirmed[: len(confirmed)]
+            self._lanes.release(confirmed)
         return min(due, self._housekeeping_at)
 
     def close(self, now: float) -> None:
         """A clean stop, after the thread has ended: store what was put, write every confirmation."""
         self.step(now)
         self._storage.close(now, self._may_drop)
-        self._update_status(now)
+        self.status = WriterStatus.of(self._storage, now, self._confirmations, self._rejected)
 
     def _store(self, incoming: Collection[tuple[Entry, Callable[[], None] | None]], now: float) -> None:
         self._offer(self._storage.append([entry for entry, _ in incoming], self._may_drop, now))
@@ -165,57 +181,47 @@ class OutboxWriter:
                 if when_durable is not None:
                     when_durable()
 
-    def _offer(self, rows: Collection[Row]) -> None:
-        """New rows go straight to the uplink, unless older ones wait for it on disk; urgent ones always."""
+    def _reject(self, rejection: tuple[list[Row], str], now: float) -> None:
+        rows, reason = rejection
+        said = self._storage.reject(rows, reason, self._may_drop, now)
+        if said is None:
+            return  # and is tried again at the next step
+        log.warning("rejected, never to be sent: %s (%s)", ", ".join(row.object_id for row in rows), reason)
+        self._offer(said)
+        self._rejected = self._storage.rejected(_REJECTED_SHOWN, now)
         with self._lock:
-            straight = [row for row in rows if self._all_ready or row.entry.urgent]
-            self._all_ready = self._all_ready and len(straight) == len(rows)
-            self._make_ready(straight)
+            self._rejections.remove(rejection)
+            self._lanes.release(rows)
+
+    @property
+    def _worth_a_flush(self) -> bool:
+        unwritten = self._storage.unwritten_confirmations
+        return unwritten >= _FLUSH_AT or (unwritten >= _FLUSH_WINDOW and not self._lanes.in_flight)
+
+    def _offer(self, rows: Collection[Row]) -> None:
+        """New rows go straight to the uplink: nobody reads the disk for them."""
+        with self._lock:
+            self._lanes.offer(rows)
+        if rows:
+            self.wake_uplink()
 
     def _refill(self, now: float) -> None:
         with self._lock:
-            low = self._low
-            missing, skip = _READY_ROWS - len(self._ready), self._taken | self._ready.keys()
-            self._all_ready |= low  # until the storage, or what others do meanwhile, says otherwise
-        if low:
-            rows = self._storage.unsent(missing, skip, now)
+            missing = self._lanes.missing()
+            known = self._lanes.known() if missing else ()
+        if missing:
+            rows = self._storage.unsent(missing, known, now)
             with self._lock:
-                if len(rows) == missing or self._storage.degraded is not None:
-                    self._all_ready = False
-                self._make_ready(rows)
-        if self._ready:
-            self.wake_uplink()
-
-    @property
-    def _low(self) -> bool:
-        """Whether to fetch more. Called with the lock held."""
-        return not self._all_ready and len(self._ready) < _READY_ROWS // 2
-
-    def _make_ready(self, rows: Collection[Row]) -> None:
-        """Line ``rows`` up; what does not fit is fetched again in time. Called with the lock held."""
-        if rows:
-            line = sorted((*self._ready.values(), *rows), key=_order)
-            self._ready = {row.object_id: row for row in line[:_READY_ROWS]}
-            self._all_ready = self._all_ready and len(line) <= _READY_ROWS
+                self._lanes.fetched(rows, missing)
+                if self._storage.degraded is not None:
+                    self._lanes.doubt()  # the disk may not have been readable
+            if rows:
+                self.wake_uplink()
 
     def _may_drop(self, object_id: str) -> bool:
         """Whether this row is not in flight; it is then no longer offered, unless it turns out to be kept."""
         with self._lock:
-            if self._ready.pop(object_id, None) is not None:
-                self._all_ready = False
-            return object_id not in self._taken
-
-    def _update_status(self, now: float) -> None:
-        stats, in_memory = self._storage.stats(now), self._storage.in_memory
-        self.status = WriterStatus(
-            stats=stats,
-            stored=self._storage.stored,
-            confirmed=self._confirmations,
-            backlog=stats.unsent + in_memory,
-            in_memory=in_memory,
-            dropped=stats.dropped + self._storage.memory_dropped,
-            degraded=self._storage.degraded,
-        )
+            return self._lanes.may_drop(object_id)
 
     def _note_clock(self, now: float) -> None:
         """Correct this boot's offset where the clock has been: one small row, not the readings."""
@@ -234,7 +240,3 @@ class OutboxWriter:
         return clock.synchronised and self._storage.expire(
             clock.offset_s + now, self._keep_sent_s, self._max_age_s, self._may_drop, now
         )
-
-
-def _order(row: Row) -> tuple[bool, int]:
-    return (not row.entry.urgent, row.sequence)

@@ -45,3 +45,18 @@ def test_it_grows_only_while_everything_is_in_flight() -> None:
     box = memory()
     box.append(readings(5), lambda _: False)
     assert len(box) == 5
+
+
+def test_a_rejected_row_is_let_go_of_and_declared() -> None:
+    """As on disk, but that it is not kept; a declaration that is rejected breeds no other."""
+    box = memory(10)
+    poison, well = box.append(readings(2))
+    (event,) = box.reject([poison], "poison", 99.0)
+    assert event.entry.body == {
+        "event": "rejected", "objectId": poison.object_id, "kind": "reading", "reason": "poison",
+        "durable": False,
+    }  # fmt: skip
+    assert event.entry.simulated
+    assert box.unsent(9) == [event, well]
+    assert box.reject([poison, event], "poison", 99.0) == []
+    assert box.unsent(9) == [well]

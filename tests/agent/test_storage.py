@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -183,7 +182,7 @@ def test_numbers_go_on_where_a_damaged_store_ended(tmp_path: Path) -> None:
     box = opened(tmp_path / "outbox.db")
     last = box.append([reading(n) for n in range(20)], anything, 0.0)[-1].sequence
     assert box._disk is not None
-    box._disk._db.execute("UPDATE rows SET body = 'no JSON'")
+    box._disk._rows.db.execute("UPDATE rows SET body = 'no JSON'")
     assert box.unsent(400, (), 1.0) == []
     rows = box.append([reading(20)], anything, 2.0)
     assert min(row.sequence for row in rows) == last + 1
@@ -275,12 +274,12 @@ def test_a_store_that_is_damaged_again_at_once_gives_no_number_twice(tmp_path: P
     damages = 0
 
     class Fragile(Outbox):
-        def _make_room(self, pages: int, may_drop: Any) -> None:
+        def _insert(self, boot_id: str, entry: Entry) -> list[Row]:
             nonlocal damages
             if damages:
                 damages -= 1
                 raise StoreDamaged("garbage")
-            super()._make_room(pages, may_drop)
+            return super()._insert(boot_id, entry)
 
     path = tmp_path / "outbox.db"
     box = Storage(path, lambda p: Fragile(p, run=RUN, boot_id="boot", max_bytes=8 << 20), RUN, "boot")

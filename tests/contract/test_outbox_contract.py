@@ -23,6 +23,7 @@ class Rig(Protocol):
     def unsent(self, limit: int, skip: Collection[str] = ()) -> list[Row]: ...
     def confirm(self, rows: Collection[Row]) -> None: ...
     def flush(self) -> list[Row]: ...
+    def reject(self, rows: list[Row], reason: str) -> list[Row]: ...
     def close(self) -> None: ...
 
 
@@ -36,12 +37,18 @@ class DiskRig:
     def confirm(self, rows: Collection[Row]) -> None:
         self.box.confirm(rows, 1.79e9)
 
+    def reject(self, rows: list[Row], reason: str) -> list[Row]:
+        return self.box.reject(rows, reason, 99.0)
+
 
 class MemoryRig:
     def __init__(self, path: Path) -> None:
         self.box = MemoryOutbox(run="9f3c01ab", boot_id="boot", max_rows=100)
         self.append, self.unsent, self.flush = self.box.append, self.box.unsent, self.box.flush
         self.confirm = self.box.confirm
+
+    def reject(self, rows: list[Row], reason: str) -> list[Row]:
+        return self.box.reject(rows, reason, 99.0)
 
     def close(self) -> None: ...
 
@@ -71,6 +78,11 @@ class StorageRig:
 
     def flush(self) -> list[Row]:
         return self.box.flush(anything, 0.0)
+
+    def reject(self, rows: list[Row], reason: str) -> list[Row]:
+        said = self.box.reject(rows, reason, anything, 99.0)
+        assert said is not None
+        return said
 
     def close(self) -> None:
         self.box.close(0.0)
@@ -144,3 +156,16 @@ def test_a_declaration_goes_out_once_something_gets_through(box: Rig) -> None:
     assert all(row.entry.kind == "reading" for row in box.unsent(1000))
     box.confirm(box.unsent(5))
     assert [row.entry.kind for row in box.append([reading(150)])] == ["event", "reading"]
+
+
+def test_a_rejected_row_is_offered_no_more_and_declared_once(box: Rig) -> None:
+    """The declaration leaves ahead of the rest, and is the end of it though it be rejected itself."""
+    rows = box.append([reading(n) for n in range(3)])
+    (event,) = box.reject(rows[:1], "poison")
+    assert event.entry.body["objectId"] == rows[0].object_id
+    assert [r.sequence for r in box.unsent(9)] == [event.sequence, rows[1].sequence, rows[2].sequence]
+    assert box.reject(rows[:1], "poison") == []
+    assert box.reject([event], "poison") == []
+    assert [r.sequence for r in box.unsent(9)] == [rows[1].sequence, rows[2].sequence]
+    (after,) = box.append([reading(3)])
+    assert after.sequence == event.sequence + 1

@@ -1,0 +1,243 @@
+"""The table of rows under the outbox: what is stored, what is confirmed, and how many there are of each.
+
+Everything that changes it happens within ``transaction``. Which rows must go is decided elsewhere
+(agent/outbox_limits.py). Thread safety: one thread at a time, the outbox writer's.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from .outbox_file import NOT_SENT, PAGE_BYTES, StoreDamaged, StoreVanished, connect, identity
+from .reading import Entry, Row, StoredBody, json_text, object_id, sound
+
+COLUMNS = (
+    "sequence, run, boot_id, boot_time_s, kind, body, simulated, calibration, correlation_id, key, urgent"
+)
+READ = f"{COLUMNS}, json_valid(body)"
+"""What ``row_of`` wants: SQLite checks a body faster than it is parsed here, and beside the other threads."""
+
+CONFIRMATION_PAGES = 40  # of a commit's share of the log
+
+_MANY_CONFIRMATIONS = 150
+_ROW_BYTES = 150  # of a row, besides its body
+
+Confirmation = tuple[int, str, float]
+"""(sequence, run, Unix time) of a row that the hub has."""
+
+
+class OutboxRows:
+    """The open file, with counters that are always those of the last commit or of the transaction in hand."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create the file. Raises as ``connect`` does."""
+        self.path = path
+        self.db = connect(path)
+        self.confirmed: dict[str, Confirmation] = {}  # by object id; not written yet
+        self.dropped = 0
+        try:
+            self._file = identity(path)
+            self.next_sequence = self.value("SELECT COALESCE(MAX(sequence), 0) + 1 FROM rows")
+            self.unsent = self.value("SELECT COUNT(*) FROM rows WHERE sent_at_s < 0")
+            self.sent = self.value("SELECT COUNT(*) FROM rows") - self.unsent
+            self.rejected = self.value("SELECT COUNT(*) FROM rejected")
+        except BaseException:
+            self.db.close()
+            raise
+
+    @property
+    def vanished(self) -> bool:
+        """Whether the file at ``path`` is no longer the open one."""
+        return identity(self.path) != self._file
+
+    @property
+    def newest(self) -> int:
+        """The number that was given last. Its row carries the count over a restart and is not deleted."""
+        return self.next_sequence - 1
+
+    @contextmanager
+    def transaction(self, *, durable: bool = True) -> Iterator[None]:
+        """All or nothing, in the file and in the counters. Raises StoreVanished.
+
+        Not ``durable``: a power cut before the next durable one may undo it, a crash of the process may not;
+        it spares the card an fsync (sqlite.org/pragma.html#pragma_synchronous).
+        """
+        if self.vanished:
+            raise StoreVanished("the file was removed or replaced")
+        before = (self.next_sequence, self.unsent, self.sent, self.dropped, self.rejected, self.confirmed)
+        self.db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        self.db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self.db.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                self.db.execute("ROLLBACK")
+            self.next_sequence, self.unsent, self.sent, self.dropped, self.rejected, self.confirmed = before
+            raise
+
+    # --- storing
+
+    def insert(self, row: Row, *, keyed: bool = True) -> bool:
+        """Store ``row``; False if its key is stored already. Not ``keyed``: without it."""
+        e = row.entry
+        inserted = self.db.execute(
+            f"INSERT INTO rows ({COLUMNS}, sent_at_s) VALUES (?,?,?,?,?,?,?,?,?,?,?,?) "  # noqa: S608  (constant)
+            "ON CONFLICT (key) WHERE key IS NOT NULL DO NOTHING",
+            (
+                row.sequence, row.run, row.boot_id, e.boot_time_s, e.kind, json_text(e.body), e.simulated,
+                sound(e.calibration), sound(e.correlation_id), sound(e.key) if keyed else None, e.urgent,
+                NOT_SENT,
+            ),
+        ).rowcount  # fmt: skip
+        if inserted:
+            self.skip_to(row.sequence + 1)
+            self.unsent += 1
+        return bool(inserted)
+
+    def skip_to(self, sequence: int) -> None:
+        """Give no sequence number below this one."""
+        self.next_sequence = max(self.next_sequence, sequence)
+
+    # --- reading
+
+    def waiting(self, limit: int, skip: Collection[str] = ()) -> list[Row]:
+        """Up to ``limit`` rows to send next, urgent ones first, then by age; none of the ids in ``skip``."""
+        found = self.db.execute(
+            f"SELECT {READ} FROM rows WHERE sent_at_s < 0 "  # noqa: S608  (constant)
+            "AND run || '-' || sequence NOT IN (SELECT value FROM json_each(?)) "
+            "ORDER BY urgent DESC, sequence LIMIT ?",
+            (json.dumps([*skip, *self.confirmed]), limit),
+        )
+        return [row_of(values) for values in found]
+
+    def backlog(self) -> Iterator[Row]:
+        """All rows that are not confirmed, oldest first. Nothing else may be called until it is read."""
+        found = self.db.execute(f"SELECT {READ} FROM rows WHERE sent_at_s < 0 ORDER BY sequence")  # noqa: S608
+        return (row_of(values) for values in found if object_id(values[1], values[0]) not in self.confirmed)
+
+    def by_age(self) -> Iterator[tuple[int, str, str, float]]:
+        """(sequence, run, boot id, boot time) of what is not confirmed, oldest first."""
+        query = (
+            "SELECT sequence, run, boot_id, boot_time_s FROM rows "
+            "WHERE sent_at_s < 0 AND urgent = ? ORDER BY sequence"
+        )
+        cursors = [self.db.execute(query, (urgent,)) for urgent in (0, 1)]
+        try:
+            for found in heapq.merge(*cursors):
+                if object_id(found[1], found[0]) not in self.confirmed:
+                    yield found
+        finally:
+            for cursor in cursors:  # one left open would keep the log from being moved into the file
+                cursor.close()
+
+    # --- confirming
+
+    def confirm(self, rows: Collection[Row], at_s: float) -> None:
+        """The hub has these rows (at Unix time ``at_s``); see ``write_confirmations``."""
+        at_s = max(at_s, 0.0)
+        self.confirmed.update({row.object_id: (row.sequence, row.run, at_s) for row in rows})
+
+    def write_confirmations(self) -> bool:
+        """Mark as sent what is confirmed, as much of it as one commit may; False if there was none.
+
+        Rows that follow each other share their pages: a backlog is confirmed by the hundred.
+        """
+        chosen = sorted(self.confirmed.values())[:_MANY_CONFIRMATIONS]
+        while len(chosen) > 1 and self._pages(chosen) > CONFIRMATION_PAGES:
+            del chosen[len(chosen) // 2 :]
+        for first, last in _stretches(chosen):
+            done = self.db.execute(
+                "UPDATE rows SET sent_at_s = ? WHERE sequence BETWEEN ? AND ? AND run = ? AND sent_at_s < 0",
+                (last[2], first[0], last[0], last[1]),
+            ).rowcount
+            self.unsent -= done
+            self.sent += done
+        written = set(chosen)
+        self.confirmed = {name: how for name, how in self.confirmed.items() if how not in written}
+        return bool(chosen)
+
+    def _pages(self, chosen: Sequence[Confirmation]) -> int:
+        """At most so many pages are touched by confirming these rows.
+
+        Each takes a page of the table, those its body runs over to (they are written anew, half as many more
+        for the file's lists of pages), and one of the index. But rows that follow each other stand in leaves
+        that are a third full or more (SQLite joins those that are not): these, two at the ends, and two in
+        each part of the index.
+        """
+        together = total = 0
+        for first, last in _stretches(chosen):
+            (bodies,) = self.db.execute(
+                "SELECT TOTAL(LENGTH(CAST(body AS BLOB))) FROM rows WHERE sequence BETWEEN ? AND ?",
+                (first[0], last[0]),
+            ).fetchone()
+            size = int(bodies) + _ROW_BYTES * (last[0] - first[0] + 1)
+            together += 6 + 3 * size // PAGE_BYTES
+            total += size
+        return min(together, 2 * len(chosen) + 3 * total // (2 * PAGE_BYTES))
+
+    # --- deleting
+
+    def oldest_sent(self, limit: int) -> list[int]:
+        """Numbers of sent rows that may be deleted, oldest first."""
+        if self.sent == 0:
+            return []
+        query = "SELECT sequence FROM rows WHERE sent_at_s >= 0 AND sequence < ? ORDER BY sequence LIMIT ?"
+        return [sequence for (sequence,) in self.db.execute(query, (self.newest, limit))]
+
+    def delete_sent(self, sequences: Collection[int]) -> None:
+        self._delete(sequences)
+        self.sent -= len(sequences)
+
+    def delete_unsent(self, sequence: int) -> None:
+        """The newest row carries the count and stays: as one that is sent."""
+        if sequence == self.newest:
+            self.db.execute("UPDATE rows SET sent_at_s = 0 WHERE sequence = ?", (sequence,))
+            self.sent += 1
+        else:
+            self._delete([sequence])
+        self.unsent -= 1
+
+    def _delete(self, sequences: Collection[int]) -> None:
+        self.db.executemany("DELETE FROM rows WHERE sequence = ?", [(sequence,) for sequence in sequences])
+
+    # --- looking
+
+    def used_pages(self) -> int:
+        return self.value("PRAGMA page_count") - self.value("PRAGMA freelist_count")
+
+    def value(self, sql: str) -> int:
+        return int(self.db.execute(sql).fetchone()[0])
+
+
+def row_of(values: Sequence[Any]) -> Row:
+    """The row in ``COLUMNS``, and whether its body is sound JSON. Raises StoreDamaged."""
+    sequence, run, boot_id, at_s, kind, text, simulated, calibration, cause, key, urgent, is_json = values
+    body = parsed(text, is_json)
+    entry = Entry(kind, at_s, body, bool(simulated), calibration, cause, key, bool(urgent))
+    return Row(sequence, run, boot_id, entry)
+
+
+def parsed(text: Any, is_json: int) -> StoredBody:
+    """A stored body; ``is_json``: what SQLite says of it. Raises StoreDamaged."""
+    if not (is_json and isinstance(text, str) and text.startswith("{")):
+        raise StoreDamaged(f"a stored body is no JSON object: {text[:40]!r}")
+    return StoredBody(text)
+
+
+def _stretches(chosen: Iterable[Confirmation]) -> list[tuple[Confirmation, Confirmation]]:
+    """The first and the last of those that follow each other without a gap, in one run."""
+    stretches: list[tuple[Confirmation, Confirmation]] = []
+    for one in chosen:
+        last = stretches[-1][1] if stretches else None
+        if last is not None and (one[0], one[1]) == (last[0] + 1, last[1]):
+            stretches[-1] = (stretches[-1][0], one)
+        else:
+            stretches.append((one, one))
+    return stretches
