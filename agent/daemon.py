@@ -24,7 +24,7 @@ from hw.errors import DeviceMisconfigured, HardwareError
 from . import __version__, service, status
 from .batching import METERING_UNIT_BYTES, Batcher
 from .cloud import HubClient
-from .cloud.azure import AzureHubClient, AzureLoop, HubOptions
+from .cloud.azure import AzureHubClient, HubOptions
 from .cloud.credentials import Credential, CredentialError
 from .commands.executor import CommandRules, Executor
 from .commands.guard import Guard, Guarded, Refusal
@@ -40,7 +40,7 @@ from .state import StateLock
 from .stopping import StopRequest
 from .storage import Storage, is_damaged, set_aside
 from .timekeeping import Timekeeper, read_boot_id
-from .uplink import Uplink
+from .uplink import LinkTimes, Uplink
 from .worker import Worker, WorkerThread
 from .writer import OutboxWriter
 
@@ -146,11 +146,9 @@ class Daemon:
             )
             for sensor in config.sensors
         ]
-        self._azure: AzureLoop | None = None
         self.uplink: Uplink | None = None
         if self._credential is not None:
-            self._azure = AzureLoop()
-            self.uplink = self._build_uplink(config, self._azure, self._credential, options, on_confirmed)
+            self.uplink = self._build_uplink(config, self._credential, options, on_confirmed)
         self._control = ControlServer(state, self._handlers())
         workers: list[Worker] = [self.guard, self.writer, self.executor, *self.samplers]
         if self.uplink is not None:
@@ -164,13 +162,18 @@ class Daemon:
     def _build_uplink(
         self,
         config: Config,
-        azure: AzureLoop,
         credential: Credential,
         options: HubOptions,
         on_confirmed: Callable[[Row, int], None],
     ) -> Uplink:
         def new_client() -> HubClient:
-            return AzureHubClient(azure, credential, options, self._clock, self.executor.receive)
+            return AzureHubClient(
+                credential,
+                options,
+                self._clock,
+                self.executor.receive,
+                clock_trusted=lambda: self._timekeeper.read().synchronised,
+            )
 
         return Uplink(
             self.writer,
@@ -182,7 +185,7 @@ class Daemon:
                 config.telemetry.properties,
             ),
             clock=self._clock,
-            send_timeout_s=config.telemetry.send_timeout_s,
+            times=LinkTimes(send_s=config.telemetry.send_timeout_s),
             rng=random.Random(),  # noqa: S311  (jitter, no secret)
             on_confirmed=on_confirmed,
         )
@@ -300,12 +303,10 @@ class Daemon:
             sampler.close()
         self._control.stop()
         self._drain(began + _DRAINED_S)
-        if self.uplink is not None:
-            self._thread_of(self.uplink).stop(_CLOSE_S)
-            self.uplink.stop(self._clock.monotonic())
-        if self._azure is not None:
-            self._wait(lambda: self.uplink is None or self.uplink.closed, _CLOSE_S)
-            self._azure.stop(_CLOSE_S)
+        if (uplink := self.uplink) is not None:
+            self._thread_of(uplink).stop(_CLOSE_S)
+            uplink.stop(self._clock.monotonic())
+            self._wait(lambda: uplink.closed, _CLOSE_S)
         self._thread_of(self.executor).stop(began + STOP_S - time.monotonic())
         self.executor.close(max(0.0, began + STOP_S - time.monotonic()))
         if self._thread_of(self.writer).stop(max(began + STOP_S - time.monotonic(), _LEAST_S)):
@@ -331,8 +332,6 @@ class Daemon:
         for sampler in self.samplers:
             sampler.close()
         self.executor.close()
-        if self._azure is not None:
-            self._azure.stop(_CLOSE_S)
         self.lock.release()
 
     def _wait_for_first_samples(self) -> None:

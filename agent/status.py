@@ -57,6 +57,11 @@ def snapshot(
             if link and link.retry_at_boot_s
             else None,
             "lastError": link.last_error if link else no_credential,
+            "errorSince": wall.time_text(link.error_since_boot_s)
+            if link and link.error_since_boot_s is not None
+            else None,
+            "suspects": link.suspects if link else 0,
+            "abandonedClients": link.abandoned_clients if link else 0,
         },
         "sendStatus": "busy" if busy else "idle",
         "outbox": {
@@ -67,6 +72,17 @@ def snapshot(
             "oldestUnsent": writer.boot_clock(oldest[0]).time_text(oldest[1]) if oldest else None,
             "inMemory": outbox.in_memory,
             "dropped": outbox.dropped,
+            "rejected": outbox.stats.rejected,
+            "lastRejected": [
+                {
+                    "objectId": rejected.row.object_id,
+                    "kind": rejected.row.entry.kind,
+                    "time": writer.boot_clock(rejected.boot_id).time_text(rejected.boot_time_s),
+                    "reason": rejected.reason,
+                    "body": dict(rejected.row.entry.body),
+                }
+                for rejected in outbox.rejected
+            ],
             "keptSent": outbox.stats.sent,
             "nextSequence": outbox.stats.next_sequence,
             "usedBytes": outbox.stats.used_bytes,
@@ -131,6 +147,7 @@ def describe(status: Mapping[str, Any]) -> str:
         f"outbox    {outbox['stored']} stored and {outbox['confirmed']} confirmed in this run,"
         f" {_megabytes(outbox['usedBytes'])} of {_megabytes(outbox['maxBytes'])}"
         + (f", {outbox['dropped']} dropped" if outbox["dropped"] else "")
+        + (f", {outbox['rejected']} rejected" if outbox["rejected"] else "")
         + (f"  IN MEMORY ONLY: {outbox['degraded']}" if outbox["degraded"] else ""),
         f"forecast  {status['forecast']['text']}",
         f"received  {status['messagesReceived']} messages"
@@ -171,7 +188,13 @@ def _link(link: Mapping[str, Any]) -> str:
         text += f", attempt {link['attempts']}"
     if link["retryIn"] is not None:
         text += f", next in {link['retryIn']:.0f} s"
-    return text + (f": {link['lastError']}" if link["lastError"] else "")
+    if link["lastError"]:
+        text += f": {link['lastError']}"
+        if link["errorSince"]:
+            text += f" (since {link['errorSince']})"
+    if link["suspects"]:
+        text += f"; {link['suspects']} messages are sent alone: the connection went whenever they were sent"
+    return text
 
 
 def wind_text(sensor: Mapping[str, Any]) -> str:

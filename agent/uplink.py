@@ -1,10 +1,12 @@
-"""The uplink: takes rows from the outbox writer and gives them to the hub, one connection after another.
+"""The uplink: keeps one connection to the hub after another, and never gives up.
 
     down ──(the wait is over)──> connecting ──(connected)──> up ──(lost, or the token is due)──> down
 
 Every call to the hub has a deadline; ``step`` looks at futures and never waits. A connection that went down
 is closed and never used again, because the SDK would confirm messages that nobody stored. Closing happens
 beside the new connection; a client that does not end is abandoned and counted.
+
+What is in flight: agent/window.py. What is wrong, and how fast to try again: agent/diagnosis.py.
 """
 
 from __future__ import annotations
@@ -14,44 +16,52 @@ import random
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 from hw.clock import Clock
 
 from .backoff import Backoff
 from .batching import Batcher
-from .cloud import WINDOW, HubClient, HubError
+from .cloud import WINDOW, Failure, HubClient, HubError
+from .diagnosis import Diagnosis, Ending, Finding
 from .reading import Row
-from .timekeeping import BootClock
+from .window import RowSource, Window, outcome
 
 log = logging.getLogger(__name__)
 
-HANDED_OVER = (
-    2 * WINDOW
-)  # a window on the wire, and the next one at hand, so that the wire never waits for us
-_CONNECT_TIMEOUT_S = 30.0
-_CLOSE_TIMEOUT_S = 200.0
+HANDED_OVER = 2 * WINDOW
+"""In flight at most: a window on the wire, and the next one at hand, so that the wire never waits for us."""
+
 _MOST_ABANDONED = 10  # past so many clients that never ended the process is better begun anew
 _POLL_S = 1.0  # how soon a lost connection is noticed while nothing is in flight
 _CLOCK_STEP_S = 60.0
 _CLOCK_POLL_S = 5.0  # how soon a clock that was set is noticed while the link is down
-_TOKEN_LIFE_S = 3600.0
+_STABLE_S = 300.0
 
 State = Literal["down", "connecting", "up"]
 
 
-class RowSource(Protocol):
-    """What the uplink needs of the outbox writer."""
+@dataclass(frozen=True, slots=True)
+class LinkTimes:
+    """Deadlines in seconds. ``token_life_s``: of the credential; it is renewed after 0.75 to 0.9 of it.
 
-    def take(self, limit: int) -> list[Row]: ...
-    def confirm(self, rows: list[Row]) -> None: ...
-    def give_back(self, rows: list[Row]) -> None: ...
-    def boot_clock(self, boot_id: str) -> BootClock: ...
+    ``close_s``: longer than the SDK may sit in a handshake.
+    """
+
+    connect_s: float = 30.0
+    send_s: float = 30.0
+    close_s: float = 200.0
+    token_life_s: float = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
 class LinkStatus:
-    """The link as of the last step. ``since_boot_s``: when ``state`` began. ``attempts``: since it was up."""
+    """The link as of the last step. Times are CLOCK_BOOTTIME seconds.
+
+    ``since_boot_s``: when the link came up, or when it went. ``attempts``: since it was up. ``last_error``:
+    in words, what is wrong since ``error_since_boot_s``; None while all is well. ``suspects``: messages
+    that are sent alone because the hub may be refusing them.
+    """
 
     state: State
     since_boot_s: float
@@ -59,15 +69,10 @@ class LinkStatus:
     in_flight: int = 0
     confirmed: int = 0
     last_error: str | None = None
+    error_since_boot_s: float | None = None
     retry_at_boot_s: float | None = None
+    suspects: int = 0
     abandoned_clients: int = 0
-
-
-@dataclass(slots=True)
-class _Sending:
-    rows: list[Row]
-    future: Future[None]
-    deadline: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,48 +97,53 @@ class Uplink:
         *,
         batcher: Batcher,
         clock: Clock,
-        send_timeout_s: float,
         rng: random.Random,
-        token_life_s: float = _TOKEN_LIFE_S,
+        times: LinkTimes | None = None,
+        backoff: Backoff | None = None,
         on_confirmed: Callable[[Row, int], None] = lambda *_: None,
     ) -> None:
         """``new_client`` makes an unconnected client.
 
         ``on_confirmed`` is told each row and the running total, on the uplink's thread.
         """
-        self._rows = rows
         self._new_client = new_client
-        self._batcher = batcher
         self._clock = clock
-        self._send_timeout_s = send_timeout_s
         self._rng = rng
-        self._token_life_s = token_life_s
-        self._on_confirmed = on_confirmed
-        self.wake: Callable[[], None] = lambda: None
-        self._backoff = Backoff(rng)
+        self._times = times or LinkTimes()
+        self._window = Window(rows, batcher, self._times.send_s, on_confirmed)
+        self._backoff = backoff or Backoff(rng, stable_s=_STABLE_S)
+        self._diagnosis = Diagnosis()
+        self._most = HANDED_OVER
         self._client: HubClient | None = None
         self._connecting: Future[None] | None = None
         self._closing: list[_Closing] = []
-        self._sending: list[_Sending] = []
         self._state: State = "down"
         now = clock.monotonic()
-        self._since = now
-        self._down_since = now
-        self._retry_at = now
-        self._deadline = now
-        self._renew_at = now
+        self._since = self._down_since = now
+        self._retry_at = self._deadline = self._renew_at = self._stable_at = now
         self._wall_offset = clock.wall() - now
-        self._attempts = self._confirmed = self._abandoned = 0
-        self._last_error: str | None = None
-        self._said: set[str] = set()  # problems logged since the link was up
+        self._attempts = self._abandoned = 0
+        self._error: tuple[str, str, float] | None = None  # its name, in words, since when
+        self._said: set[str] = set()  # troubles logged since the link was stable
+        self._said_up = False  # whether the last line was that it is up
         self.status = LinkStatus("down", now)
 
+    @property
+    def wake(self) -> Callable[[], None]:
+        """Called from any thread when a step is worth its while."""
+        return self._window.wake
+
+    @wake.setter
+    def wake(self, wake: Callable[[], None]) -> None:
+        self._window.wake = wake
+
     def step(self, now: float) -> float:
-        """Do what is due at ``now``; return when to be called next."""
+        """Do what is due at ``now``; return when to be called next. Raises RuntimeError if the SDK hangs."""
         self._reap(now)
         if self._state == "down":
-            if self._clock_was_set(now):
-                self._retry_at, self._backoff = now, Backoff(self._rng)  # it may have been what was wrong
+            if self._clock_was_set(now):  # it may have been what was wrong
+                self._backoff.forget()
+                self._retry_at = now
             # a new client waits behind one that still sits in the SDK's handshake
             if now >= self._retry_at and not any(closing.hung for closing in self._closing):
                 self._connect(now)
@@ -146,7 +156,7 @@ class Uplink:
 
     def stop(self, now: float) -> None:
         """Stop sending, keep what was confirmed, close. Does not wait."""
-        self._collect(now)
+        self._window.stop(now)
         self._drop_client(now)
         self._enter("down", now)
         self._publish_status()
@@ -163,116 +173,102 @@ class Uplink:
         self._client = self._new_client()
         self._connecting = self._client.connect()
         self._connecting.add_done_callback(lambda _: self.wake())
-        self._deadline = now + _CONNECT_TIMEOUT_S
+        self._deadline = now + self._times.connect_s
         self._enter("connecting", now)
 
     def _check_connecting(self, now: float) -> None:
         assert self._connecting is not None  # noqa: S101  (for the type checker)
         if self._connecting.done():
-            error = _error(self._connecting)
+            error = outcome(self._connecting)
             if error is not None:
-                self._fail(now, error)
+                self._fail(now, Ending(error))
                 return
             self._up(now)
         elif now >= self._deadline:
-            self._fail(now, f"no answer within {_CONNECT_TIMEOUT_S:.0f} s")
+            waited = f"no answer within {self._times.connect_s:.0f} s"
+            remedy = "is the network up, does a firewall drop port 8883?"
+            self._fail(now, Ending(HubError(Failure.SILENT, f"{waited}: {remedy}")))
 
     def _up(self, now: float) -> None:
-        away = now - self._down_since
-        log.info(
-            "hub link up" + (f" after {self._attempts} attempts, {_span(away)}" if self._attempts > 1 else "")
-        )
+        if not self._said_up:
+            away = _span(now - self._down_since)
+            log.info(
+                "hub link up" + (f" after {self._attempts} attempts, {away}" if self._attempts > 1 else "")
+            )
+            self._said_up = True
         self._attempts = 0
-        self._last_error = None
-        self._said.clear()
-        self._renew_at = now + self._token_life_s * self._rng.uniform(0.75, 0.9)
+        self._error = None
+        self._renew_at = now + self._times.token_life_s * self._rng.uniform(0.75, 0.9)
+        self._stable_at = now + _STABLE_S
+        self._window.begin(now)
         self._enter("up", now)
 
     # --- up
 
     def _check_up(self, now: float) -> None:
-        problem = self._collect(now)
-        if problem is None and (self._client is None or not self._client.connected):
-            problem = "connection lost"
+        assert self._client is not None  # noqa: S101  (for the type checker)
+        problem = self._window.collect(now)
+        if problem is None and not self._client.connected:
+            problem = HubError(Failure.LOST, "connection lost")
         if problem is not None:
-            self._fail(now, problem, up_for_s=now - self._since)
-            return
-        if self._clock_was_set(now):
+            self._lost(now, self._client.lost or problem)
+        elif self._clock_was_set(now):
             log.info("the clock was set: connecting again with a new token")
             self._reconnect(now)
         elif now >= self._renew_at:
-            if not self._sending:  # the token is renewed between two windows
+            if not self._window.in_flight:  # the token is renewed between two windows
                 self._reconnect(now)
         else:
-            self._fill(now)
-
-    def _fill(self, now: float) -> None:
-        assert self._client is not None  # noqa: S101  (for the type checker)
-        while len(self._sending) < HANDED_OVER and (offered := self._rows.take(self._batcher.most_rows)):
-            message, inside, left_over = self._batcher.build(offered, self._rows.boot_clock)
-            if left_over:
-                self._rows.give_back(left_over)
-            future = self._client.send(message)
-            self._sending.append(_Sending(inside, future, now + self._send_timeout_s))
-            future.add_done_callback(lambda _: self.wake())
-
-    def _collect(self, now: float) -> str | None:
-        """Confirm what the hub has; what is wrong with the link, if anything is."""
-        problem: str | None = None
-        waiting: list[_Sending] = []
-        confirmed: list[Row] = []
-        failed: list[Row] = []
-        for sending in self._sending:
-            if sending.future.done():
-                error = _error(sending.future)
-                if error is not None:
-                    failed += sending.rows
-                    problem = error
-                else:
-                    confirmed += sending.rows
-            else:
-                waiting.append(sending)
-                if now >= sending.deadline:
-                    problem = problem or f"no confirmation within {self._send_timeout_s:.0f} s"
-        self._sending = waiting
-        if confirmed:
-            self._rows.confirm(confirmed)
-            for row in confirmed:
-                self._confirmed += 1
-                self._on_confirmed(row, self._confirmed)
-        if failed:
-            self._rows.give_back(failed)
-        return problem
+            if now >= self._stable_at:
+                self._stable_at = now + _STABLE_S
+                self._most = min(2 * self._most, HANDED_OVER)
+                self._diagnosis.well()
+                self._said.clear()
+            self._window.fill(self._client, now, self._most)
 
     # --- back to down
 
-    def _fail(self, now: float, problem: str, up_for_s: float = 0.0) -> None:
-        if problem not in self._said:
-            log.warning("hub link %sdown: %s", "still " if self._said else "", problem)
-            self._said.add(problem)
-        if self._state == "up":
-            self._down_since = now
-        self._last_error = problem
+    def _lost(self, now: float, problem: HubError) -> None:
+        self._down_since = now
+        ending = Ending(
+            problem, now - self._since, self._window.sent, self._window.confirmed, self._window.in_flight
+        )
+        self._window.ended(now, by_the_hub=problem.failure is Failure.LOST)
+        self._fail(now, ending)
+
+    def _fail(self, now: float, ending: Ending) -> None:
+        found = self._diagnosis.judge(ending)
+        self._say(now, found)
+        if found.slower:
+            self._most = max(1, self._most // 2)
+        since = now if self._error is None or self._error[0] != found.name else self._error[2]
+        self._error = (found.name, found.text, since)
         self._drop_client(now)
-        self._retry_at = now + self._backoff.next_delay(up_for_s)
+        self._retry_at = now + self._backoff.next_delay(found.pace, ending.up_for_s or 0.0)
         self._enter("down", now)
+
+    def _say(self, now: float, found: Finding) -> None:
+        """Each trouble once, however often the link comes and goes; again if it then stays away."""
+        if found.name not in self._said or (self._said_up and now - self._down_since > _STABLE_S):
+            log.warning(
+                "hub link %sdown: %s", "" if self._said_up or not self._said else "still ", found.text
+            )
+            self._said.add(found.name)
+            self._said_up = False
 
     def _reconnect(self, now: float) -> None:
         """Replace a connection that is well, without a wait."""
+        self._window.ended(now)
         self._drop_client(now)
-        self._down_since = now
-        self._retry_at = now
+        self._down_since = self._retry_at = now
         self._enter("down", now)
 
     def _drop_client(self, now: float) -> None:
-        if self._sending:
-            self._rows.give_back([row for sending in self._sending for row in sending.rows])
-            self._sending = []
         if self._client is not None:
             hung = self._connecting is not None and not self._connecting.done()
             closing = self._client.close()
             closing.add_done_callback(lambda _: self.wake())
-            self._closing.append(_Closing(closing, now + _CLOSE_TIMEOUT_S, hung))
+            self._closing.append(_Closing(closing, now + self._times.close_s, hung))
         self._client = self._connecting = None
 
     def _reap(self, now: float) -> None:
@@ -303,24 +299,16 @@ class Uplink:
     def _publish_status(self) -> None:
         self.status = LinkStatus(
             state=self._state,
-            since_boot_s=self._since,
+            since_boot_s=self._since if self._state == "up" else self._down_since,
             attempts=self._attempts,
-            in_flight=len(self._sending),
-            confirmed=self._confirmed,
-            last_error=self._last_error,
+            in_flight=self._window.in_flight,
+            confirmed=self._window.total,
+            last_error=self._error[1] if self._error else None,
+            error_since_boot_s=self._error[2] if self._error else None,
             retry_at_boot_s=self._retry_at if self._state == "down" else None,
+            suspects=self._window.suspects,
             abandoned_clients=self._abandoned,
         )
-
-
-def _error(future: Future[None]) -> str | None:
-    """Why a future that is done failed, or None."""
-    if future.cancelled():
-        return "it was cancelled"
-    error = future.exception()
-    if error is None or isinstance(error, HubError):
-        return None if error is None else str(error)
-    return f"{type(error).__name__}: {error}"
 
 
 def _span(seconds: float) -> str:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from agent.cloud import CloudMessage, HubUnavailable
+from agent.cloud import CloudMessage, Failure, HubError
 from agent.reading import Entry, Message, Row
 from agent.timekeeping import BootClock
 
 
 class FakeHub:
-    """A hub that confirms at once, or when told to, or never. Makes clients by ``client``."""
+    """A hub that confirms at once, or when told to, or never. Makes clients by ``client``.
+
+    By object id: ``poison`` ends the connection when it is published; ``unconfirmed`` is stored and never
+    confirmed; ``unsendable`` is not taken by the client. ``full``: every message ends the connection.
+    ``ended``: how many connections a message ended.
+    """
 
     def __init__(self) -> None:
         self.stored: list[Message] = []
@@ -22,6 +28,11 @@ class FakeHub:
         self.confirms = True
         self.closes = True
         self.queued: list[CloudMessage] = []
+        self.poison: set[str] = set()
+        self.unconfirmed: set[str] = set()
+        self.unsendable: set[str] = set()
+        self.full = False
+        self.ended = 0
 
     def client(self, on_message: Callable[[CloudMessage], None] = lambda message: None) -> FakeHubClient:
         client = FakeHubClient(self, on_message)
@@ -44,6 +55,7 @@ class FakeHubClient:
         self._on_message = on_message
         self._connected = False
         self._closed = False
+        self.lost: HubError | None = None
         self.connecting: Future[None] = Future()
         self.in_flight: list[tuple[Message, Future[None]]] = []
 
@@ -65,7 +77,10 @@ class FakeHubClient:
     def send(self, message: Message) -> Future[None]:
         future: Future[None] = Future()
         if not self._connected:
-            future.set_exception(HubUnavailable("not connected"))
+            future.set_exception(HubError(Failure.LOST, "not connected"))
+            return future
+        if self._hub.unsendable & object_ids(message):
+            future.set_exception(HubError(Failure.LOST, "the SDK does not take it"))
             return future
         self.in_flight.append((message, future))
         if self._hub.confirms:
@@ -73,17 +88,34 @@ class FakeHubClient:
         return future
 
     def confirm_all(self) -> None:
-        """The hub stores and confirms everything in flight."""
-        for message, future in self.in_flight:
+        """The hub gets everything in flight, stores and confirms it; up to what it cannot bear."""
+        came, self.in_flight = self.in_flight, []
+        while came:
+            message, future = came.pop(0)
+            if self._hub.full or self._hub.poison & object_ids(message):
+                self._hub.ended += 1
+                self.in_flight += [(message, future), *came]
+                self.lose()
+                return
+            self._hub.stored.append(message)
+            if self._hub.unconfirmed & object_ids(message):
+                self.in_flight.append((message, future))
+            else:
+                future.set_result(None)
+
+    def confirm_those(self, which: Callable[[Future[None]], bool]) -> None:
+        """The hub stores and confirms some of what is in flight."""
+        those = [sending for sending in self.in_flight if which(sending[1])]
+        self.in_flight = [sending for sending in self.in_flight if sending not in those]
+        for message, future in those:
             self._hub.stored.append(message)
             future.set_result(None)
-        self.in_flight = []
 
     def lose(self) -> None:
         """The connection breaks: what is in flight fails, as the SDK does it."""
         self._connected = False
         for _, future in self.in_flight:
-            future.set_exception(HubUnavailable("connection lost"))
+            future.set_exception(HubError(Failure.LOST, "connection lost"))
         self.in_flight = []
 
     def close(self) -> Future[None]:
@@ -94,29 +126,50 @@ class FakeHubClient:
         return self.closing
 
 
+def object_ids(message: Message) -> set[str]:
+    """Of the rows in it, be it an object or an array."""
+    body = json.loads(message.body)
+    return {f"{row.get('run')}-{row.get('sequence')}" for row in (body if isinstance(body, list) else [body])}
+
+
 class FakeRows:
-    """Satisfies agent.uplink.RowSource from a list."""
+    """Satisfies agent.window.RowSource from a list. A row that was not taken cannot come back."""
 
     def __init__(self, count: int = 0) -> None:
         self.waiting: deque[Row] = deque()
+        self.taken: dict[str, Row] = {}
         self.confirmed: list[Row] = []
+        self.rejected: list[tuple[Row, str]] = []
         self.clock = BootClock(1_790_000_000.0 - 1000.0, True)
+        self.added = 0
         self.add(count)
 
-    def add(self, count: int) -> None:
-        first = len(self.waiting) + len(self.confirmed) + 1
-        for number in range(first, first + count):
-            entry = Entry("reading", 1000.0 + number, {"sensor": "top", "windSpeed": 5.0})
+    def add(self, count: int, **body: object) -> None:
+        for number in range(self.added + 1, self.added + count + 1):
+            entry = Entry("reading", 1000.0 + number, {"sensor": "top", "windSpeed": 5.0, **body})
             self.waiting.append(Row(number, "0badcafe", "boot", entry))
+        self.added += count
 
     def take(self, limit: int) -> list[Row]:
-        return [self.waiting.popleft() for _ in range(min(limit, len(self.waiting)))]
+        rows = [self.waiting.popleft() for _ in range(min(limit, len(self.waiting)))]
+        self.taken.update({row.object_id: row for row in rows})
+        return rows
 
     def confirm(self, rows: list[Row]) -> None:
+        self._back(rows)
         self.confirmed += rows
 
     def give_back(self, rows: list[Row]) -> None:
+        self._back(rows)
         self.waiting = deque(sorted((*rows, *self.waiting), key=lambda row: row.sequence))
+
+    def reject(self, rows: list[Row], reason: str) -> None:
+        self._back(rows)
+        self.rejected += [(row, reason) for row in rows]
 
     def boot_clock(self, boot_id: str) -> BootClock:
         return self.clock
+
+    def _back(self, rows: list[Row]) -> None:
+        for row in rows:
+            del self.taken[row.object_id]

@@ -24,6 +24,7 @@ _OUTBOX_WORDS = {
     "oldestUnsent": "the oldest of them",
     "inMemory": "in memory only",
     "dropped": "dropped for want of room in this run",
+    "rejected": "set aside: the hub does not take them",
     "keptSent": "sent and kept for export",
     "nextSequence": "next sequence number",
     "usedBytes": "bytes used",
@@ -74,6 +75,8 @@ def outbox_command(config_path: Path | None, as_json: bool) -> None:
     for key, words in _OUTBOX_WORDS.items():
         if outbox[key] is not None:
             click.echo(f"{outbox[key]!s:>24}  {words}")
+    for rejected in outbox["lastRejected"]:
+        click.echo(f"{rejected['objectId']:>24}  rejected at {rejected['time']}: {rejected['reason']}")
 
 
 @click.command("actuate", context_settings={"ignore_unknown_options": True})  # VALUE may be -5

@@ -1,15 +1,10 @@
-"""The hub as the agent sees it. agent/cloud/azure.py is the one that talks to a real one.
-
-HubError
-├── HubUnavailable   no answer, connection lost, name not found   (try again later)
-├── HubRefused       wrong key, unknown or disabled device        (try again later, tell a person)
-└── HubUntrusted     the certificate is not one we trust          (try again later, tell a person)
-"""
+"""The hub as the agent sees it. agent/cloud/azure.py is the one that talks to a real one."""
 
 from __future__ import annotations
 
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Protocol
 
 from ..reading import Message
@@ -17,21 +12,34 @@ from ..reading import Message
 WINDOW = 20
 """Messages on the wire without a confirmation, at most: paho's own limit."""
 
+MAX_MESSAGE_BYTES = 262_144
+"""Of one device-to-cloud message, its properties included. IoT Hub answers a longer one by disconnecting.
+https://learn.microsoft.com/azure/iot-hub/iot-hub-devguide-quotas-throttling"""
+
+
+class Failure(Enum):
+    """What went wrong, as far as the wire shows it."""
+
+    NAME = "the host name does not resolve"
+    ROUTE = "no way to the host"
+    CLOSED = "the host is there, and nobody listens"
+    SILENT = "no answer in time"
+    UNTRUSTED = "a certificate that we do not trust"
+    CERTIFICATE_TIME = "a certificate that is not yet or no longer valid"
+    UNAVAILABLE = "the hub says that it is unavailable"
+    REFUSED = "the hub does not let this device in"
+    UNSUBSCRIBED = "the hub does not let this device receive"
+    LOST = "the connection went"
+    DEAD = "the connection stands, and nothing comes back"
+    UNCONFIRMED = "a confirmation stayed away"
+
 
 class HubError(Exception):
-    """The hub could not be reached or did not take what it was given. The text says what to check."""
+    """What the hub or the way to it did not do. The text says what to check, in one line."""
 
-
-class HubUnavailable(HubError):
-    """Nobody answers, or the connection was lost."""
-
-
-class HubRefused(HubError):
-    """The hub answered, and does not let this device in."""
-
-
-class HubUntrusted(HubError):
-    """Whoever answers cannot show a certificate that we trust."""
+    def __init__(self, failure: Failure, text: str) -> None:
+        super().__init__(text)
+        self.failure = failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +70,11 @@ class HubClient(Protocol):
 
     @property
     def connected(self) -> bool: ...
+
+    @property
+    def lost(self) -> HubError | None:
+        """Why the connection went, as soon as it is known."""
+        ...
 
     def send(self, message: Message) -> Future[None]:
         """Done when the hub has confirmed that it stored ``message`` (its PUBACK).

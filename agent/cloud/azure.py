@@ -1,73 +1,51 @@
 """Azure IoT Hub by the Azure SDK: the only importer of azure.iot.
 
-The SDK is held at arm's length: its own retry is off, one private event-loop thread runs its aio client,
-every call is a future, and a client is used for one connection only. Cloud-to-device messages are taken one
-after the other, which keeps their order (the SDK's handlers run in a pool of four threads).
+The SDK is held at arm's length. Its own retry is off; what blocks in it (connecting, shutting down) runs on a
+thread that nobody waits for; a client is used for one connection only. Messages go into the SDK's pipeline on
+the pipeline's own thread, a batch at a time: that costs half of what its ``send_message`` does, which changes
+threads four times a message and has no deadline either. Cloud-to-device messages are taken from the pipeline
+in the order of their arrival; the SDK's handlers run in a pool of four threads and lose it.
+
+What is used of the SDK beyond its documented interface, and why the version is pinned exactly: the client's
+``_mqtt_pipeline`` (send_message, its two events) and ``_enable_feature``, ``pipeline_thread``, and what
+``_mend`` touches of paho.
 """
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import logging
-import ssl
+import queue
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 from typing import Any
 
 from hw.clock import Clock
 
 from ..reading import Message
-from . import WINDOW, CloudMessage, HubError, HubRefused, HubUnavailable, HubUntrusted
+from . import CloudMessage, Failure, HubError
 from .credentials import Credential
+from .explaining import explain
 
 log = logging.getLogger(__name__)
 
-_TOKEN_TTL_S = 3600
-_KEEP_ALIVE_S = 60
-_CLOSE_TIMEOUT_S = 90.0  # the SDK may sit in a handshake for 60 s, and leaks what is not waited for
+_REFUSED_QOS = 0x80  # MQTT 3.1.1, 3.9.3
 
 
 @dataclass(frozen=True, slots=True)
 class HubOptions:
-    """How to connect, apart from who we are. ``ca_pem``: PEM text of a private CA."""
+    """How to connect, apart from who we are. ``ca_pem``: PEM text of a private CA.
+
+    ``keep_alive_s``: an idle link that is dead is noticed after twice that; cellular networks forget an idle
+    one after two and a half minutes. ``token_ttl_s``: the uplink renews well before.
+    """
 
     ca_pem: str | None = None
     product_info: str | None = None
-    token_ttl_s: int = _TOKEN_TTL_S
-
-
-class AzureLoop:
-    """The one thread that runs the SDK's aio clients. Thread safety: any thread."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="azure-loop", daemon=True)
-        self._thread.start()
-
-    def submit(self, work: Coroutine[Any, Any, None]) -> Future[None]:
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
-
-    def stop(self, timeout_s: float) -> None:
-        """Cancel what still runs and end the thread, as far as it ends within ``timeout_s``."""
-
-        async def cancel() -> None:
-            tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks, timeout=timeout_s) if tasks else None
-
-        try:
-            self.submit(cancel()).result(timeout_s)
-        except (FutureTimeout, RuntimeError):
-            return
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(timeout_s)
-        if not self._thread.is_alive():
-            self._loop.close()
+    keep_alive_s: int = 60
+    token_ttl_s: int = 3600
 
 
 class AzureHubClient:
@@ -75,167 +53,273 @@ class AzureHubClient:
 
     def __init__(
         self,
-        loop: AzureLoop,
         credential: Credential,
         options: HubOptions,
         clock: Clock,
         on_message: Callable[[CloudMessage], None],
+        clock_trusted: Callable[[], bool] = lambda: True,
     ) -> None:
-        """``on_message`` is called on a pool thread, one message after the other; it may write to disk."""
-        self._loop = loop
+        """``on_message`` is called on a thread of its own, one message after the other; it may write to disk.
+
+        ``clock_trusted``: whether this machine's time can be believed; what it may have caused says so.
+        """
         self._credential = credential
         self._clock = clock
         self._on_message = on_message
-        self._received: asyncio.Queue[CloudMessage] = asyncio.Queue()
-        self._tasks: list[asyncio.Task[None]] = []
-        self._places = asyncio.Semaphore(WINDOW)
-        self._client: Any = None
+        self._clock_trusted = clock_trusted
         self._arguments: dict[str, Any] = {
             "connection_retry": False,
             "auto_connect": False,
-            "keep_alive": _KEEP_ALIVE_S,
+            "keep_alive": options.keep_alive_s,
             "sastoken_ttl": options.token_ttl_s,
         }
         if options.ca_pem:
             self._arguments["server_verification_cert"] = options.ca_pem
         if options.product_info:
             self._arguments["product_info"] = options.product_info
+        self._lock = threading.Lock()  # guards the five fields below
+        self._client: Any = None
+        self._closing: Future[None] | None = None
+        self._outgoing: list[tuple[Message, Future[None]]] = []
+        self._unconfirmed: set[Future[None]] = set()
+        self._lost: HubError | None = None
+        self._refused_subscription = False
+        self._inbox: queue.SimpleQueue[CloudMessage | None] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._pass_on, name="azure-inbox", daemon=True)
+
+    # --- connecting
+
+    def connect(self) -> Future[None]:
+        return _in_background("azure-connect", self._connect)
 
     @property
     def connected(self) -> bool:
-        """Also False when messages from the cloud are no longer listened to."""
-        client, tasks = self._client, self._tasks
-        listening = bool(tasks) and not any(task.done() for task in tasks)
-        return client is not None and bool(client.connected) and listening
+        client = self._client
+        return client is not None and bool(client.connected)
 
-    def connect(self) -> Future[None]:
-        return self._loop.submit(self._connect())
+    @property
+    def lost(self) -> HubError | None:
+        return self._lost
 
-    async def _connect(self) -> None:
+    def _connect(self) -> None:
         # imported here: it takes a second on a small board, which no worker's step has
-        from azure.iot.device.aio import IoTHubDeviceClient
+        from azure.iot.device import IoTHubDeviceClient
 
         try:
-            client = self._client = IoTHubDeviceClient.create_from_connection_string(
+            client: Any = IoTHubDeviceClient.create_from_connection_string(
                 self._credential.connection_string, **self._arguments
             )
-            await client.connect()
-            await client._enable_feature("c2d")
+            with self._lock:
+                if self._closing is not None:
+                    raise self._closed()
+                self._client = client
+                self._reader.start()
+            pipeline = client._mqtt_pipeline
+            pipeline.on_background_exception = self._went
+            pipeline.on_c2d_message_received = self._received
+            self._mend(_paho(pipeline))
+            client.connect()
+            client._enable_feature("c2d")
         except Exception as error:  # noqa: BLE001  (whatever the SDK raises, the caller is told what to do)
-            raise explain(error, self._credential) from None
-        if self._client is None:
-            raise HubUnavailable("the connection was closed while it was made")
-        self._tasks = [asyncio.create_task(self._receive(client)), asyncio.create_task(self._pass_on())]
-
-    async def _receive(self, client: Any) -> None:
-        """Take messages from the SDK as they arrive, and stamp them.
-
-        The SDK calls ``receive_message`` deprecated, but its successor, a handler, loses the order.
-        """
-        while True:
-            received = await client.receive_message()
-            message = CloudMessage(
-                body=received.data if isinstance(received.data, bytes) else str(received.data).encode(),
-                received_boot_s=self._clock.monotonic(),
-                message_id=received.message_id,
-                correlation_id=received.correlation_id,
-                expires=received.expiry_time_utc,
-                properties={str(k): str(v) for k, v in (received.custom_properties or {}).items()},
+            raise self._explain(error) from None
+        if self._refused_subscription:
+            raise HubError(
+                Failure.UNSUBSCRIBED,
+                f"{self._credential.address} refused the subscription to commands of device "
+                f"{self._credential.device_id!r}: may it receive (its policy, the hub's tier)?",
             )
-            self._received.put_nowait(message)
+        if not client.connected:
+            raise self._lost or HubError(Failure.LOST, "the connection was closed while it was made")
 
-    async def _pass_on(self) -> None:
-        """Hand messages over one by one, in the order of their arrival; a slow card delays only them."""
-        loop = asyncio.get_running_loop()
-        while True:
-            message = await self._received.get()
-            try:
-                await loop.run_in_executor(None, self._on_message, message)
-            except Exception:
-                log.exception("a message from the hub could not be taken")
-            self._received.task_done()
+    def _mend(self, paho: Any) -> None:
+        """Hear what the SDK drops, and have paho notice every broken connection: it knows ConnectionError
+        only, and dies of the others (a TLS end of file, ETIMEDOUT) without a word."""
+        on_subscribe, on_disconnect = paho.on_subscribe, paho.on_disconnect
+
+        def note_subscription(client: Any, userdata: Any, mid: int, granted: tuple[int, ...]) -> None:
+            self._refused_subscription |= _REFUSED_QOS in granted
+            on_subscribe(client, userdata, mid, granted)
+
+        def note_disconnect(client: Any, userdata: Any, code: int) -> None:
+            if code:  # the SDK tells the reason later than that the connection went
+                self._went(_dropped(code))
+            on_disconnect(client, userdata, code)
+
+        paho.on_subscribe, paho.on_disconnect = note_subscription, note_disconnect
+        paho._sock_send = _resetting(paho._sock_send)
+        paho._sock_recv = _resetting(paho._sock_recv)
+
+    def _went(self, error: BaseException) -> None:
+        """The SDK's background exceptions; on its callback thread."""
+        self._lost = self._lost or self._explain(error)
+
+    # --- up
 
     def send(self, message: Message) -> Future[None]:
-        return self._loop.submit(self._send(message))
+        future: Future[None] = Future()
+        with self._lock:
+            if self._client is None or self._closing is not None:
+                future.set_exception(self._closed())
+                return future
+            self._outgoing.append((message, future))
+            self._unconfirmed.add(future)
+            first = len(self._outgoing) == 1
+        if first:  # what comes until the pipeline's thread gets to it goes along
+            _on_pipeline(self._hand_over)
+        return future
 
-    async def _send(self, message: Message) -> None:
-        from azure.iot.device import Message as SdkMessage
+    def _hand_over(self) -> None:
+        """On the pipeline's thread: nothing in here waits for another one."""
+        with self._lock:
+            batch, self._outgoing = self._outgoing, []
+            pipeline = self._client._mqtt_pipeline if self._closing is None else None
+        for message, future in batch:
+            try:
+                if pipeline is None:
+                    raise self._closed()
+                pipeline.send_message(_sdk_message(message), callback=_completing(self._completed, future))
+            except Exception as error:  # noqa: BLE001  (each message has its own answer)
+                self._completed(future, error)
 
-        client = self._client
-        if client is None:
-            raise HubUnavailable("the connection is closed")
-        outgoing: Any = SdkMessage(  # type: ignore[no-untyped-call]
-            message.body, message.message_id, message.content_encoding, message.content_type
+    def _completed(self, future: Future[None], error: BaseException | None) -> None:
+        with self._lock:
+            if future not in self._unconfirmed:
+                return  # failed when we closed
+            self._unconfirmed.remove(future)
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(self._explain(error))
+
+    # --- down
+
+    def _received(self, received: Any) -> None:
+        """On the SDK's callback thread, which confirmations need: nothing waits in here."""
+        message = CloudMessage(
+            body=received.data if isinstance(received.data, bytes) else str(received.data).encode(),
+            received_boot_s=self._clock.monotonic(),
+            message_id=received.message_id,
+            correlation_id=received.correlation_id,
+            expires=received.expiry_time_utc,
+            properties={str(k): str(v) for k, v in (received.custom_properties or {}).items()},
         )
-        outgoing.correlation_id = message.correlation_id
-        outgoing.custom_properties = dict(message.properties)
-        try:
-            async with self._places:
-                if self._client is not client:  # closed while this one waited its turn: it is sent elsewhere
-                    raise HubUnavailable("the connection is closed")
-                await client.send_message(outgoing)
-        except Exception as error:  # noqa: BLE001  (whatever the SDK raises, the caller is told what to do)
-            raise explain(error, self._credential) from None
+        self._inbox.put(message)
+
+    def _pass_on(self) -> None:
+        """Hand messages over one by one, in the order of their arrival; a slow card delays only them."""
+        while (message := self._inbox.get()) is not None:
+            try:
+                self._on_message(message)
+            except Exception:
+                log.exception("a message from the hub could not be taken")
+
+    # --- closing
 
     def close(self) -> Future[None]:
-        return self._loop.submit(self._close())
+        with self._lock:
+            if self._closing is not None:
+                return self._closing
+            self._closing = Future()
+        return _in_background("azure-close", self._close, self._closing)
 
-    async def _close(self) -> None:
+    def _close(self) -> None:
         client, self._client = self._client, None
-        if client is None:
-            return
-        try:
-            await asyncio.wait_for(client.shutdown(), _CLOSE_TIMEOUT_S)
-            await asyncio.wait_for(self._hand_over(client), _CLOSE_TIMEOUT_S)
-        except Exception as error:  # noqa: BLE001  (it is given up in any case)
-            log.debug("the SDK did not shut down cleanly: %r", error)
-        for task in self._tasks:
-            task.cancel()
+        if client is not None:
+            for _ in range(2):  # a connection that goes meanwhile makes it give up half-way
+                try:
+                    client.shutdown()
+                    break
+                except Exception as error:  # noqa: BLE001  (it is given up in any case)
+                    log.debug("the SDK did not shut down cleanly: %r", error)
+            # nobody sends again what the SDK has acknowledged: it passes through both of its threads
+            _on_pipeline(lambda: _on_callback_thread(lambda: self._inbox.put(None)))
+            self._reader.join()
+        with self._lock:
+            left, self._unconfirmed = self._unconfirmed, set()
+        for future in left:
+            future.set_exception(self._closed())
         del client
         gc.collect()  # the SDK leaves sockets to the collector
 
-    async def _hand_over(self, client: Any) -> None:
-        """Wait until all that the SDK has acknowledged to the hub was handed over: nobody sends it again."""
-        if self._tasks:
-            inbox = client._inbox_manager.get_c2d_message_inbox()
-            while not inbox.empty():
-                await asyncio.sleep(0.01)
-            await asyncio.sleep(0.05)  # the last one is on its way from the SDK's loop to ours
-            await self._received.join()
+    def _closed(self) -> HubError:
+        return HubError(Failure.LOST, "the connection is closed")
+
+    def _explain(self, error: BaseException) -> HubError:
+        return explain(error, self._credential, clock_trusted=self._clock_trusted())
 
 
-def explain(error: BaseException, credential: Credential) -> HubError:  # noqa: PLR0911  (one line a cause)
-    """What the SDK raised, as what to do next. The SDK wraps the cause; the innermost one is the truth."""
-    chain = _chain(error)
-    host = credential.address
-    for cause in chain:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return HubUntrusted(
-                f"{host} is not trusted: {cause.verify_message}; for a private CA set device.ca_file "
-                "(or MASTHEAD_CA_FILE); else check this machine's clock"
-            )
-        if isinstance(cause, OSError) and type(cause).__name__ == "gaierror":
-            return HubUnavailable(
-                f"the name {host} cannot be resolved: check the network, its DNS and the host name"
-            )
-        if isinstance(cause, ConnectionRefusedError):
-            return HubUnavailable(f"nobody listens at {host}:8883: is the hub running, is the port open?")
-        if isinstance(cause, OSError) and cause.errno is not None and not isinstance(cause, ssl.SSLError):
-            return HubUnavailable(f"{host} cannot be reached: {cause.strerror or cause}")
-    names = {type(cause).__name__ for cause in chain}
-    if names & {"CredentialError", "UnauthorizedError"}:
-        return HubRefused(
-            f"{host} refused device {credential.device_id!r}: wrong key, unknown or disabled device, "
-            "or this machine's clock is wrong (the token carries it)"
-        )
-    if isinstance(error, HubError):
-        return error
-    return HubUnavailable(f"connection to {host} lost ({type(error).__name__}: {error})".rstrip(": )") + ")")
+def _sdk_message(message: Message) -> Any:
+    from azure.iot.device import Message as SdkMessage
+
+    made: Any = SdkMessage(message.body, message.message_id, message.content_encoding, message.content_type)  # type: ignore[no-untyped-call]
+    made.correlation_id = message.correlation_id
+    made.custom_properties = dict(message.properties)
+    return made
 
 
-def _chain(error: BaseException | None) -> list[BaseException]:
-    chain: list[BaseException] = []
-    while error is not None and error not in chain:
-        chain.append(error)
-        error = error.__cause__ or error.__context__
-    return chain
+def _dropped(code: int) -> BaseException:
+    from azure.iot.device.common.transport_exceptions import ConnectionDroppedError
+    from paho.mqtt.client import error_string
+
+    return ConnectionDroppedError(error_string(code))
+
+
+def _completing(
+    completed: Callable[[Future[None], BaseException | None], None], future: Future[None]
+) -> Callable[..., None]:
+    """A callback for the SDK, which wants a function with a name and passes ``error`` by keyword."""
+
+    def on_complete(error: BaseException | None = None) -> None:
+        completed(future, error)
+
+    return on_complete
+
+
+def _on_pipeline(work: Callable[[], None]) -> None:
+    from azure.iot.device.common.pipeline import pipeline_thread
+
+    pipeline_thread.invoke_on_pipeline_thread_nowait(work)()  # type: ignore[no-untyped-call]
+
+
+def _on_callback_thread(work: Callable[[], None]) -> None:
+    from azure.iot.device.common.pipeline import pipeline_thread
+
+    pipeline_thread.invoke_on_callback_thread_nowait(work)()  # type: ignore[no-untyped-call]
+
+
+def _paho(pipeline: Any) -> Any:
+    """The MQTT client at the end of the pipeline."""
+    stage = pipeline._pipeline
+    while stage.next is not None:
+        stage = stage.next
+    return stage.transport._mqtt_client
+
+
+def _resetting(work: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """``work`` on a socket, whose every failure is one of ConnectionError; would-block is none."""
+
+    def on_socket(argument: Any) -> Any:
+        try:
+            return work(argument)
+        except (BlockingIOError, ConnectionError):
+            raise
+        except OSError as error:
+            raise ConnectionResetError(str(error)) from error
+
+    return on_socket
+
+
+def _in_background(name: str, work: Callable[[], None], future: Future[None] | None = None) -> Future[None]:
+    """The outcome of ``work`` on a thread of its own, which may never end."""
+    outcome: Future[None] = future or Future()
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001  (carried to whoever waits)
+            outcome.set_exception(error)
+        else:
+            outcome.set_result(None)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return outcome

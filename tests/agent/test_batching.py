@@ -26,17 +26,45 @@ def row(number: int, run: str = "9f3c01ab", **changes: Any) -> Row:
 
 
 def build(batcher: Batcher, rows: list[Row]) -> tuple[Message, list[int], list[int]]:
-    message, inside, left_over = batcher.build(rows, clock)
+    [(message, inside)], left_over = batcher.build(rows, 1, clock)
     return message, [r.sequence for r in inside], [r.sequence for r in left_over]
 
 
 def test_object_is_one_row_a_message() -> None:
     """The first row goes, as an object under its own id."""
     batcher = Batcher("object", 4096, "mast-1", {})
-    assert batcher.most_rows == 1
+    assert batcher.most_rows(7) == 7
     message, inside, left_over = build(batcher, [row(1), row(2)])
     assert (inside, left_over, message.message_id) == ([1], [2], "9f3c01ab-1")
     assert json.loads(message.body)["sequence"] == 1
+
+
+def test_objects_are_made_for_the_room_there_is() -> None:
+    """Where three messages may be sent, three rows go, each by itself, and the rest is left over."""
+    messages, left_over = Batcher("object", 4096, "mast-1", {}).build([row(n) for n in range(5)], 3, clock)
+    assert [[r.sequence for r in inside] for _, inside in messages] == [[0], [1], [2]]
+    assert [r.sequence for r in left_over] == [3, 4]
+
+
+def test_an_array_is_offered_what_the_last_one_held() -> None:
+    """A backlog is not looked at over and over: the next array is offered a row more than fitted."""
+    batcher = Batcher("array", 4096, "mast-1", {})
+    rows = [row(n) for n in range(1, 33)]
+    _, inside, _ = build(batcher, rows[: batcher.most_rows(1)])
+    assert batcher.most_rows(1) == len(inside) + 1
+
+
+def test_unlike_rows_do_not_make_the_offer_smaller() -> None:
+    """Two instruments by turns: half the rows that are looked at fit, and the arrays stay full."""
+    batcher = Batcher("array", 4096, "mast-1", {})
+    rows = [row(n, calibration="ab"[n % 2]) for n in range(1, 200)]
+    sizes = []
+    while rows:
+        most = batcher.most_rows(1)
+        [(_, inside)], left_over = batcher.build(rows[:most], 1, clock)
+        sizes.append(len(inside))
+        rows = left_over + rows[most:]
+    assert sum(sizes[:-2]) / len(sizes[:-2]) >= 11
 
 
 def test_an_array_fills_a_metering_unit() -> None:
@@ -62,7 +90,7 @@ def test_auto_is_for_a_backlog() -> None:
     """A few rows go one by one; as many as are asked for at most are a backlog."""
     batcher = Batcher("auto", 4096, "mast-1", {})
     assert build(batcher, [row(1), row(2)])[1] == [1]
-    assert len(build(batcher, [row(n) for n in range(batcher.most_rows)])[1]) >= 12
+    assert len(build(batcher, [row(n) for n in range(batcher.most_rows(1))])[1]) >= 12
 
 
 @pytest.mark.parametrize(
@@ -111,8 +139,11 @@ def test_every_row_is_in_one_message(kinds: list[tuple[bool, str, int]], unit: i
     ]
     sent: list[int] = []
     while rows:
-        message, inside, left_over = batcher.build(rows[: batcher.most_rows], clock)
-        assert len(inside) == 1 or metered_bytes(message) <= unit
-        sent += [r.sequence for r in inside]
-        rows = left_over + rows[batcher.most_rows :]
+        most = batcher.most_rows(3)
+        messages, left_over = batcher.build(rows[:most], 3, clock)
+        assert 1 <= len(messages) <= 3
+        for message, inside in messages:
+            assert len(inside) == 1 or metered_bytes(message) <= unit
+            sent += [r.sequence for r in inside]
+        rows = left_over + rows[most:]
     assert sorted(sent) == list(range(len(kinds)))

@@ -72,5 +72,5 @@ def test_the_size_reckoned_with_is_that_of_a_real_reading() -> None:
         now = sampler.step(now)
     batcher = Batcher("object", METERING_UNIT_BYTES["S1"], "device-1", {})
     row = Row(1_000_000, "0badcafe", "boot", entries[0])
-    message, _, _ = batcher.build([row], lambda boot: BootClock(1_790_000_000.0, True))
+    message, _ = batcher.alone(row, lambda boot: BootClock(1_790_000_000.0, True))
     assert _size(config, config.sensors[0], "device-1") == pytest.approx(metered_bytes(message), abs=12)

@@ -12,8 +12,8 @@ from typing import Protocol
 
 import pytest
 
-from agent.cloud import CloudMessage, HubClient, HubError, HubRefused
-from agent.cloud.azure import AzureHubClient, AzureLoop, HubOptions
+from agent.cloud import CloudMessage, Failure, HubClient, HubError
+from agent.cloud.azure import AzureHubClient, HubOptions
 from agent.cloud.credentials import parse
 from agent.localhub.hub import LocalHub
 from agent.localhub.thread import HubThread
@@ -41,7 +41,7 @@ class FakeRig:
         return self.hub.client(on_message)
 
     def bad_client(self) -> HubClient:
-        self.hub.refusal = HubRefused("wrong key")
+        self.hub.refusal = HubError(Failure.REFUSED, "wrong key")
         return self.hub.client()
 
     def stored(self) -> list[tuple[str, bytes, dict[str, str]]]:
@@ -57,12 +57,11 @@ class RealRig:
         self._thread = HubThread(self._hub)
         self._thread.start()
         self._hub.ensure_device("mast-1")
-        self._loop = AzureLoop()
         self._clients: list[HubClient] = []
 
     def _make(self, text: str, on_message: Callable[[CloudMessage], None]) -> HubClient:
         options = HubOptions(ca_pem=Path(self._hub.ca_file).read_text())
-        client = AzureHubClient(self._loop, parse(text, "test"), options, SystemClock(), on_message)
+        client = AzureHubClient(parse(text, "test"), options, SystemClock(), on_message)
         self._clients.append(client)
         return client
 
@@ -85,7 +84,6 @@ class RealRig:
     def end(self) -> None:
         for client in self._clients:
             client.close().result(TIMEOUT_S)
-        self._loop.stop(2.0)
         self._thread.stop()
 
 
@@ -147,10 +145,11 @@ def test_messages_from_the_cloud_come_in_order(rig: Rig) -> None:
 
 
 def test_a_refused_device_is_told_apart(rig: Rig) -> None:
-    """A wrong key is HubRefused, and the client is not connected."""
+    """A wrong key is a refusal, and the client is not connected."""
     client = rig.bad_client()
-    with pytest.raises(HubRefused):
+    with pytest.raises(HubError) as caught:
         client.connect().result(TIMEOUT_S)
+    assert caught.value.failure is Failure.REFUSED
     assert not client.connected
 
 
