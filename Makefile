@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check long test-vm clean
+.PHONY: demo test check long bench test-vm clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.hub  ## a hub, a mast and its page on this machine
@@ -22,6 +22,10 @@ check: $(VENV)/.dev
 
 long: $(VENV)/.dev  ## what takes minutes
 	$(BIN)/python -m pytest -m long --ignore=tests/vm
+
+bench: $(VENV)/.dev  ## drain and footprint against the bare SDK; ten minutes, on a machine with nothing else to do
+	$(BIN)/python -m tests.bench.drain
+	$(BIN)/python -m tests.bench.footprint
 
 test-vm: $(VENV)/.dev  ## the drivers and the unit in a virtual machine with simulated pins
 	@tests/vm/build
