@@ -45,13 +45,15 @@ State = Literal["down", "connecting", "up"]
 class LinkTimes:
     """Deadlines in seconds. ``token_life_s``: of the credential; it is renewed after 0.75 to 0.9 of it.
 
-    ``close_s``: longer than the SDK may sit in a handshake.
+    ``close_s``: longer than the SDK may sit in a handshake. ``proven_s``: a connection that has stood so long
+    does not end by chance while one message is sent.
     """
 
     connect_s: float = 30.0
     send_s: float = 30.0
     close_s: float = 200.0
     token_life_s: float = 3600.0
+    proven_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ class Uplink:
         self._clock = clock
         self._rng = rng
         self._times = times or LinkTimes()
-        self._window = Window(rows, batcher, self._times.send_s, on_confirmed)
+        self._window = Window(rows, batcher, on_confirmed, self._times.send_s, self._times.proven_s)
         self._backoff = backoff or Backoff(rng, stable_s=_STABLE_S)
         self._diagnosis = Diagnosis()
         self._most = HANDED_OVER

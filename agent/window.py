@@ -22,7 +22,6 @@ from .isolation import Isolation
 from .reading import Message, Row
 from .timekeeping import BootClock
 
-_STABLE_S = 60.0  # a connection that has stood so long does not end by chance while one message is sent
 _SOON_S = 10.0  # a disconnect so soon after a message was published may be its doing
 _LONG_BODY = MAX_MESSAGE_BYTES - 65_535  # properties travel in an MQTT topic, which holds no more than that
 
@@ -52,12 +51,15 @@ class Window:
         self,
         rows: RowSource,
         batcher: Batcher,
-        send_timeout_s: float,
         on_confirmed: Callable[[Row, int], None],
+        send_timeout_s: float,
+        proven_s: float,
     ) -> None:
+        """``proven_s``: how long a connection has stood when its end tells something of a message."""
         self._rows = rows
         self._batcher = batcher
         self._send_timeout_s = send_timeout_s
+        self._proven_s = proven_s
         self._on_confirmed = on_confirmed
         self.wake: Callable[[], None] = lambda: None
         self._isolation = Isolation()
@@ -99,7 +101,7 @@ class Window:
             return
         self._open.enough = most - max(1, most // 3)
         boot_clock = cache(self._rows.boot_clock)
-        stable = now >= self._since + _STABLE_S and self.confirmed > 0
+        stable = now >= self._since + self._proven_s and self.confirmed > 0
         suspect = self._isolation.next(stable=stable)
         if not (suspect and self._heard):  # else what is in flight comes to its end first
             while (room := most - len(self._sending)) > 0:

@@ -110,10 +110,13 @@ class AzureHubClient:
                 self._credential.connection_string, **self._arguments
             )
             with self._lock:
-                if self._closing is not None:
-                    raise self._closed()
-                self._client = client
-                self._reader.start()
+                late = self._closing is not None  # and whoever closed us had nothing to shut down
+                if not late:
+                    self._client = client
+                    self._reader.start()
+            if late:
+                client.shutdown()
+                raise self._closed()
             pipeline = client._mqtt_pipeline
             pipeline.on_background_exception = self._went
             pipeline.on_c2d_message_received = self._received
@@ -317,7 +320,8 @@ def _in_background(name: str, work: Callable[[], None], future: Future[None] | N
         try:
             work()
         except BaseException as error:  # noqa: BLE001  (carried to whoever waits)
-            outcome.set_exception(error)
+            error.__context__ = None  # an error that is remembered must not keep the SDK's client with it
+            outcome.set_exception(error.with_traceback(None))
         else:
             outcome.set_result(None)
 

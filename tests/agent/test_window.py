@@ -39,7 +39,9 @@ class Link:
         def told(row: Row, total: int) -> None:
             self.totals.append(total)
 
-        self.window = Window(self.rows, Batcher(self.batching, 4096, "mast-1", {}), SEND_TIMEOUT_S, told)
+        self.window = Window(
+            self.rows, Batcher(self.batching, 4096, "mast-1", {}), told, SEND_TIMEOUT_S, 60.0
+        )
         self.window.wake = self._wake
 
     def _wake(self) -> None:
@@ -179,7 +181,11 @@ def test_accounted_properties_count_for_the_size() -> None:
     """A body that fits is too large with the properties that it travels with."""
     link = Link()
     link.window = Window(
-        link.rows, Batcher("object", 4096, "mast-1", {"site": "s" * 300}), SEND_TIMEOUT_S, lambda *_: None
+        link.rows,
+        Batcher("object", 4096, "mast-1", {"site": "s" * 300}),
+        lambda *_: None,
+        SEND_TIMEOUT_S,
+        60.0,
     )
     [(message, _)], _ = Batcher("object", 4096, "mast-1", {}).build(
         FakeRows(1).take(1), 1, link.rows.boot_clock

@@ -134,10 +134,11 @@ def free_host() -> str:
 class Hub:
     """``masthead hub`` on an address and a data folder that survive its restarts."""
 
-    def __init__(self, folder: Path, device: str = "mast-1") -> None:
+    def __init__(self, folder: Path, device: str = "mast-1", options: tuple[str, ...] = ()) -> None:
         self.folder = folder
         self.data = folder / "hub"
         self._device = device
+        self._options = options
         self._host = free_host()
         self.process: Process | None = None
 
@@ -152,6 +153,7 @@ class Hub:
             "--json",
             "--host",
             self._host,
+            *self._options,
         )
         process = self.process
         wait_for(lambda: "\n" in process.out or process.process.poll() is not None, "the hub's first line")
