@@ -12,8 +12,8 @@ import os
 import queue
 import socket
 import sys
+import threading
 import time
-from logging.handlers import QueueHandler, QueueListener
 
 from .redact import redact
 
@@ -86,20 +86,27 @@ def under_journald() -> bool:
     return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
 
 
-class _Forwarder(QueueHandler):
+class _Forwarder(logging.Handler):
     """Leaves the writing to a thread of its own: a terminal or a journal that stands still holds up nobody.
 
-    What does not fit into the queue meanwhile is not logged.
+    What does not fit into the queue meanwhile is not logged. (logging.handlers has the same and brings pickle
+    with it, half a megabyte.)
     """
 
-    queue: queue.Queue[logging.LogRecord]
+    def __init__(self, target: logging.Handler) -> None:
+        super().__init__()
+        self.queue: queue.Queue[logging.LogRecord] = queue.Queue(_MOST_RECORDS)
+        self._target = target
+        threading.Thread(target=self._write, name="log", daemon=True).start()
 
-    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        return record
-
-    def enqueue(self, record: logging.LogRecord) -> None:
+    def emit(self, record: logging.LogRecord) -> None:
         with contextlib.suppress(queue.Full):
             self.queue.put_nowait(record)
+
+    def _write(self) -> None:
+        while True:
+            self._target.handle(self.queue.get())
+            self.queue.task_done()
 
     def flush(self) -> None:
         """Wait a moment for what is queued to be written."""
@@ -118,10 +125,8 @@ def setup_logging(*, verbose: bool = False, sdk: bool = False) -> None:
     """Log to standard error. ``sdk``: the Azure SDK's log too, which is otherwise silent."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LineFormatter(under_journald()))
-    records: queue.Queue[logging.LogRecord] = queue.Queue(_MOST_RECORDS)
-    QueueListener(records, handler).start()
     root = logging.getLogger()
-    root.handlers = [_Forwarder(records)]
+    root.handlers = [_Forwarder(handler)]
     root.setLevel(logging.INFO)
     logging.getLogger("agent").setLevel(logging.DEBUG if verbose else logging.INFO)
     for name in ("azure", "paho"):

@@ -7,7 +7,6 @@ is needed to have them checked, documented by ``masthead sensors`` and named in 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import sys
 import types
@@ -79,12 +78,17 @@ def did_you_mean(word: str, known: Iterable[str], otherwise: str | None = None) 
     list of what is known."""
     names = sorted(known)
     spelt = {name.lower(): name for name in names}
-    close = difflib.get_close_matches(word.lower(), spelt, n=1, cutoff=0.6)
-    if close:
-        return f", did you mean {spelt[close[0]]!r}?"
+    if close := _closest(word.lower(), spelt):
+        return f", did you mean {spelt[close]!r}?"
     if otherwise is not None:
         return otherwise
     return f" (known: {', '.join(names)})" if names else ""
+
+
+def _closest(word: str, known: Iterable[str]) -> str | None:
+    import difflib  # only where something is wrong: it costs memory
+
+    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)), None)
 
 
 def parse(cls: type[T], table: Mapping[str, Any], path: str = "") -> tuple[T | None, list[SettingError]]:
@@ -135,8 +139,8 @@ def _convert(value: Any, hint: Any, meta: Mapping[str, Any], key: str) -> tuple[
 def _hint(value: Any, meta: Mapping[str, Any]) -> str:
     choices = meta.get("choices")
     if choices and isinstance(value, str) and all(isinstance(c, str) for c in choices):
-        close = difflib.get_close_matches(value, choices, n=1, cutoff=0.6)
-        return f", did you mean {close[0]!r}?" if close else ""
+        close = _closest(value, choices)
+        return f", did you mean {close!r}?" if close else ""
     return ""
 
 
