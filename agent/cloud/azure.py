@@ -1,14 +1,14 @@
 """Azure IoT Hub by the Azure SDK: the only importer of azure.iot.
 
 The SDK is held at arm's length. Its own retry is off; what blocks in it (connecting, shutting down) runs on a
-thread that nobody waits for; a client is used for one connection only. Messages go into the SDK's pipeline on
-the pipeline's own thread, a batch at a time: that costs half of what its ``send_message`` does, which changes
-threads four times a message and has no deadline either. Cloud-to-device messages are taken from the pipeline
-in the order of their arrival; the SDK's handlers run in a pool of four threads and lose it.
+thread that nobody waits for; a client is used for one connection only. Messages go straight into the SDK's
+MQTT transport: its ``send_message`` has no deadline and changes threads four times a message, which doubles
+what sending costs. Cloud-to-device messages are taken in the order of their arrival; the SDK's handlers run
+in a pool of four threads and lose it.
 
 What is used of the SDK beyond its documented interface, and why the version is pinned exactly: the client's
-``_mqtt_pipeline`` (send_message, its two events) and ``_enable_feature``, ``pipeline_thread``, and what
-``_mend`` touches of paho.
+``_mqtt_pipeline`` (its two events) and ``_enable_feature``, the transport at the pipeline's end with its paho
+client (see ``_mend``), the function that encodes a message's properties, and ``pipeline_thread``.
 """
 
 from __future__ import annotations
@@ -77,10 +77,10 @@ class AzureHubClient:
             self._arguments["server_verification_cert"] = options.ca_pem
         if options.product_info:
             self._arguments["product_info"] = options.product_info
-        self._lock = threading.Lock()  # guards the five fields below
+        self._lock = threading.Lock()  # guards the fields below
         self._client: Any = None
+        self._transport: Any = None
         self._closing: Future[None] | None = None
-        self._outgoing: list[tuple[Message, Future[None]]] = []
         self._unconfirmed: set[Future[None]] = set()
         self._lost: HubError | None = None
         self._refused_subscription = False
@@ -109,18 +109,19 @@ class AzureHubClient:
             client: Any = IoTHubDeviceClient.create_from_connection_string(
                 self._credential.connection_string, **self._arguments
             )
+            pipeline = client._mqtt_pipeline
+            transport = _transport(pipeline)
             with self._lock:
                 late = self._closing is not None  # and whoever closed us had nothing to shut down
                 if not late:
-                    self._client = client
+                    self._client, self._transport = client, transport
                     self._reader.start()
             if late:
                 client.shutdown()
                 raise self._closed()
-            pipeline = client._mqtt_pipeline
             pipeline.on_background_exception = self._went
             pipeline.on_c2d_message_received = self._received
-            self._mend(_paho(pipeline))
+            self._mend(transport._mqtt_client)
             client.connect()
             client._enable_feature("c2d")
         except Exception as error:  # noqa: BLE001  (whatever the SDK raises, the caller is told what to do)
@@ -164,25 +165,20 @@ class AzureHubClient:
             if self._client is None or self._closing is not None:
                 future.set_exception(self._closed())
                 return future
-            self._outgoing.append((message, future))
             self._unconfirmed.add(future)
-            first = len(self._outgoing) == 1
-        if first:  # what comes until the pipeline's thread gets to it goes along
-            _on_pipeline(self._hand_over)
-        return future
+            transport = self._transport
 
-    def _hand_over(self) -> None:
-        """On the pipeline's thread: nothing in here waits for another one."""
-        with self._lock:
-            batch, self._outgoing = self._outgoing, []
-            pipeline = self._client._mqtt_pipeline if self._closing is None else None
-        for message, future in batch:
-            try:
-                if pipeline is None:
-                    raise self._closed()
-                pipeline.send_message(_sdk_message(message), callback=_completing(self._completed, future))
-            except Exception as error:  # noqa: BLE001  (each message has its own answer)
-                self._completed(future, error)
+        def completed(cancelled: bool = False) -> None:
+            """On paho's thread."""
+            self._completed(future, self._lost or self._closed() if cancelled else None)
+
+        try:
+            # paho keeps the connection's window, and writes on a thread of its own
+            topic = _topic(message, self._credential.device_id)
+            transport.publish(topic=topic, payload=message.body, callback=completed)
+        except Exception as error:  # noqa: BLE001  (each message has its own answer)
+            self._completed(future, error)
+        return future
 
     def _completed(self, future: Future[None], error: BaseException | None) -> None:
         with self._lock:
@@ -226,7 +222,7 @@ class AzureHubClient:
         return _in_background("azure-close", self._close, self._closing)
 
     def _close(self) -> None:
-        client, self._client = self._client, None
+        client, self._client, self._transport = self._client, None, None
         if client is not None:
             for _ in range(2):  # a connection that goes meanwhile makes it give up half-way
                 try:
@@ -251,13 +247,16 @@ class AzureHubClient:
         return explain(error, self._credential, clock_trusted=self._clock_trusted())
 
 
-def _sdk_message(message: Message) -> Any:
+def _topic(message: Message, device_id: str) -> str:
+    """Where ``message`` is published: the properties are part of it."""
     from azure.iot.device import Message as SdkMessage
+    from azure.iot.device.iothub.pipeline import mqtt_topic_iothub as topics
 
-    made: Any = SdkMessage(message.body, message.message_id, message.content_encoding, message.content_type)  # type: ignore[no-untyped-call]
-    made.correlation_id = message.correlation_id
-    made.custom_properties = dict(message.properties)
-    return made
+    carrier: Any = SdkMessage(b"", message.message_id, message.content_encoding, message.content_type)  # type: ignore[no-untyped-call]
+    carrier.correlation_id = message.correlation_id
+    carrier.custom_properties = message.properties
+    base = topics.get_telemetry_topic_for_publish(device_id, None)  # type: ignore[no-untyped-call]
+    return str(topics.encode_message_properties_in_topic(carrier, base))  # type: ignore[no-untyped-call]
 
 
 def _dropped(code: int) -> BaseException:
@@ -265,17 +264,6 @@ def _dropped(code: int) -> BaseException:
     from paho.mqtt.client import error_string
 
     return ConnectionDroppedError(error_string(code))
-
-
-def _completing(
-    completed: Callable[[Future[None], BaseException | None], None], future: Future[None]
-) -> Callable[..., None]:
-    """A callback for the SDK, which wants a function with a name and passes ``error`` by keyword."""
-
-    def on_complete(error: BaseException | None = None) -> None:
-        completed(future, error)
-
-    return on_complete
 
 
 def _on_pipeline(work: Callable[[], None]) -> None:
@@ -290,12 +278,12 @@ def _on_callback_thread(work: Callable[[], None]) -> None:
     pipeline_thread.invoke_on_callback_thread_nowait(work)()  # type: ignore[no-untyped-call]
 
 
-def _paho(pipeline: Any) -> Any:
-    """The MQTT client at the end of the pipeline."""
+def _transport(pipeline: Any) -> Any:
+    """The SDK's MQTT transport, at the end of the pipeline."""
     stage = pipeline._pipeline
     while stage.next is not None:
         stage = stage.next
-    return stage.transport._mqtt_client
+    return stage.transport
 
 
 def _resetting(work: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -17,7 +17,7 @@ from azure.iot.device.common.alarm import Alarm
 from paho.mqtt.client import MQTT_ERR_CONN_LOST
 
 from agent.cloud import Failure, HubError
-from agent.cloud.azure import AzureHubClient, HubOptions, _on_pipeline, _paho
+from agent.cloud.azure import AzureHubClient, HubOptions, _on_pipeline
 from agent.cloud.credentials import parse
 from agent.localhub.hub import LocalHub
 from agent.localhub.thread import HubThread
@@ -59,7 +59,7 @@ def test_a_socket_that_breaks_is_a_lost_connection(
     """Whatever a read or a write on the socket fails with, the client is down at once and can be closed."""
     one = client(hub.device_connection_string("mast-1"), hub.ca_file)
     one.connect().result(TIMEOUT_S)
-    paho = _paho(one._client._mqtt_pipeline)
+    paho = one._transport._mqtt_client
     reader, told = paho._thread, threading.Event()
 
     def broken(*_: Any) -> None:

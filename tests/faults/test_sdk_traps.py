@@ -26,11 +26,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from azure.iot.device import Message as SdkMessage
 
 from agent.backoff import Backoff, Pace
 from agent.batching import Batcher, Batching, metered_bytes
 from agent.cloud import MAX_MESSAGE_BYTES, CloudMessage, Failure
-from agent.cloud.azure import AzureHubClient, HubOptions, _on_callback_thread, _paho, _sdk_message
+from agent.cloud.azure import AzureHubClient, HubOptions, _on_callback_thread
 from agent.cloud.credentials import parse
 from agent.localhub.faults import Fault
 from agent.localhub.hub import LocalHub
@@ -396,7 +397,7 @@ def test_trap_05_a_write_that_fails_is_noticed_and_the_client_closed(
     """Of such an error paho's thread dies: nobody would be told, and closing would wait for ever."""
     ours = mast(rows=3)
     ours.until_all_arrived()
-    paho = _paho(ours.clients[0]._client._mqtt_pipeline)
+    paho = ours.clients[0]._transport._mqtt_client
 
     thread, paho._sock = paho._thread, Broken(paho._sock, error)
     if idle:
@@ -669,8 +670,10 @@ def test_size_the_largest_message_is_sent_although_the_sdk_would_not(
     assert metered_bytes(message) == MAX_MESSAGE_BYTES
     client = bare(connection_retry=False)
     client.connect()
+    same = SdkMessage(message.body, message.message_id, message.content_encoding, message.content_type)  # type: ignore[no-untyped-call]
+    same.custom_properties = dict(message.properties)
     with pytest.raises(ValueError, match="256"):
-        client.send_message(_sdk_message(message))
+        client.send_message(same)
     client.shutdown()
     ours.rows.waiting.append(row)
     ours.rows.added = 1
@@ -719,7 +722,7 @@ def test_a_model_id_takes_the_place_of_the_product(hub: LocalHub, mast: Callable
     pem = hub.ca_file.read_text()
     ours = mast(rows=2, options=HubOptions(ca_pem=pem, product_info="dtmi:masthead:Mast;1"))
     ours.until_up()
-    user_name = _paho(ours.clients[0]._client._mqtt_pipeline)._username
+    user_name = ours.clients[0]._transport._mqtt_client._username
     assert b"model-id=dtmi%3Amasthead%3AMast%3B1" in user_name
     ours.until_all_arrived()
 
