@@ -23,23 +23,20 @@ class Backoff:
     """How long to wait before the next attempt.
 
     The delay is uniform up to its ceiling, so that a field of masts that lost the same hub does not return to
-    it in step. Only a link that was up for ``stable_s`` forgets its failures: one that comes and goes keeps
+    it in step. Failures of all kinds count together, until they are forgotten: one that comes and goes keeps
     slowing down.
     """
 
-    def __init__(self, rng: random.Random, stable_s: float = 300.0) -> None:
+    def __init__(self, rng: random.Random) -> None:
         self._rng = rng
-        self._stable_s = stable_s
         self._failures = 0
 
-    def next_delay(self, pace: Pace, up_for_s: float = 0.0) -> float:
-        """Seconds to wait after a failure of a link that had been up for ``up_for_s``."""
-        if up_for_s >= self._stable_s:
-            self._failures = 0
+    def next_delay(self, pace: Pace) -> float:
+        """Seconds to wait after a failure."""
         ceiling = min(pace.cap_s, pace.base_s * 2.0 ** min(self._failures, 32))
         self._failures += 1
         return self._rng.uniform(pace.least_s, ceiling)
 
     def forget(self) -> None:
-        """What was wrong may be mended: begin anew."""
+        """The link is well, or what was wrong with it may be mended: begin anew."""
         self._failures = 0

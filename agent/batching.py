@@ -87,6 +87,8 @@ class Batcher:
                 inside.append(row)
                 bodies.append(body)
             looked_at += 1
+        if len(inside) == 1 and metered_bytes(first) <= self._unit_bytes < metered_bytes(first) + len("[]"):
+            return first, inside, looked_at  # the brackets would be billed as a message
         last = inside[-1].object_id
         array = replace(
             first,

@@ -75,7 +75,7 @@ class TelemetryConfig:
         choices=("object", "auto", "array"),
     )
     send_timeout_s: float = setting(
-        30.0, doc="seconds until an unconfirmed message means a dead link", minimum=1, maximum=600
+        30.0, doc="seconds until an unconfirmed message means a dead link", minimum=1, maximum=200
     )
     properties: dict[str, str] = setting({}, doc="added to every message")  # noqa: RUF009  (a field with a factory)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from .backoff import Pace
 from .cloud import WINDOW, Failure, HubError
+from .isolation import STRIKES
 
 _PACES = {
     Failure.NAME: Pace(cap_s=60.0),  # asks nobody but the resolver
@@ -27,6 +28,7 @@ _THROTTLED = Pace(base_s=60.0, least_s=10.0)
 _NOTHING_TAKEN = Pace(base_s=120.0, least_s=30.0)
 _EVICTED = Pace(base_s=120.0, least_s=30.0)
 
+_NOTHING_IN_A_ROW = STRIKES + 1  # until then it may be a message, and others are tried
 _IN_A_ROW = 3
 _BURSTS_IN_A_ROW = 2
 _BURST_RATE = 20.0  # messages a second: more than readings make, so there is a backlog
@@ -39,6 +41,7 @@ class Ending:
     """How a connection ended, or an attempt at one (``up_for_s`` is None).
 
     ``sent``, ``confirmed``: messages on this connection; ``in_flight``: without a confirmation at its end.
+    ``suspect``: id of the one that was in flight alone; ``new_suspects``: how many rows are so from now on.
     """
 
     error: HubError
@@ -46,11 +49,13 @@ class Ending:
     sent: int = 0
     confirmed: int = 0
     in_flight: int = 0
+    suspect: str | None = None
+    new_suspects: int = 0
 
     @property
     def pattern(self) -> str | None:
         """What several such endings in a row may mean, if anything."""
-        if self.up_for_s is None:
+        if self.up_for_s is None or (self.suspect and self.confirmed):
             return None
         lost = self.error.failure is Failure.LOST
         if self.in_flight and not self.confirmed and (lost or self.error.failure is Failure.UNCONFIRMED):
@@ -83,10 +88,17 @@ class Diagnosis:
     def judge(self, ending: Ending) -> Finding:
         """What is wrong, given this ending and those before it."""
         if not self._row or ending.pattern != self._row[-1].pattern:
-            self.well()
+            self.forget()
         self._row = [*self._row, ending][-_IN_A_ROW:]
         self._count += 1
-        if ending.pattern == "nothing taken" and self._count >= _IN_A_ROW:
+        if ending.suspect and ending.confirmed:
+            return Finding(
+                "suspect",
+                f"the hub ended the connection when message {ending.suspect} was sent, and took others: it "
+                "is tried alone and given up after three times",
+                _USUAL,
+            )
+        if ending.pattern == "nothing taken" and self._count >= _NOTHING_IN_A_ROW:
             return Finding(
                 ending.pattern,
                 "looks like the daily quota is used up, or the hub throttles: it accepted "
@@ -112,8 +124,15 @@ class Diagnosis:
                 f"after {lives}, and the hub gave no reason; else the network is unstable",
                 _EVICTED,
             )
+        if ending.new_suspects:
+            return Finding(
+                "suspects",
+                f"the hub ended {STRIKES} connections in a row when the same messages were sent: one of "
+                f"these {ending.new_suspects} may be what it does not take, and each is tried alone",
+                _USUAL,
+            )
         return Finding(ending.error.failure.name, str(ending.error), _PACES.get(ending.error.failure, _USUAL))
 
-    def well(self) -> None:
+    def forget(self) -> None:
         """The link has been stable: what was before says nothing about what comes."""
         self._row, self._count = [], 0

@@ -8,8 +8,7 @@ Invariants, each with a test of its name in tests/agent/test_isolation.py:
                 once is tried again only on a connection that has proved stable.
 4. final        after TRIALS trials that count the row is given up; a confirmation clears it for good.
 5. not the row  connections that end again and again without a suspect in flight release all of them: the link
-                flaps. So does a hub that takes nothing, whatever it is sent, and there are no suspects until
-                it does.
+                flaps. So do more suspects than MOST: a hub that takes nothing, whatever it is sent.
 """
 
 from __future__ import annotations
@@ -21,8 +20,10 @@ from .reading import Row
 
 STRIKES = 3
 TRIALS = 3
+MOST = 1500
+"""Suspects: more than one window of arrays holds rows."""
+
 _CROWD_ENDINGS = 4  # more than it takes to suspect another row
-_GROUPS = 3
 
 
 @dataclass(slots=True)
@@ -39,7 +40,6 @@ class Isolation:
         self._strikes: dict[str, int] = {}
         self._suspects: dict[str, _Suspect] = {}
         self._crowd_endings = 0  # since the last row became a suspect
-        self._groups = 0  # of suspects, since anything was confirmed
 
     @property
     def rows(self) -> list[Row]:
@@ -63,9 +63,8 @@ class Isolation:
         for name in new:
             del self._strikes[name]
             self._suspects[name] = _Suspect(rows[name])
-        self._groups += bool(new)
         self._crowd_endings = 0 if new or not self._suspects else self._crowd_endings + 1
-        if self._crowd_endings >= _CROWD_ENDINGS or self._groups >= _GROUPS:
+        if self._crowd_endings >= _CROWD_ENDINGS or len(self._suspects) > MOST:
             return self._release()
         return []
 
@@ -78,7 +77,6 @@ class Isolation:
 
     def confirmed(self, rows: Collection[Row]) -> None:
         """The hub has these."""
-        self._groups = 0
         if self._strikes or self._suspects:
             for row in rows:
                 self._strikes.pop(row.object_id, None)

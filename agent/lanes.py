@@ -13,6 +13,7 @@ Invariants, each with a test of its name in tests/agent/test_lanes.py:
  5. once          a row waits, or is in flight, or is settled: never two of them, nor one of them twice.
  6. none lost     what is not held here is fetched: a lane is whole only if the store has no more for it.
  7. bounded       a lane holds no more than its share, but for rows that are given back.
+ 8. never stuck   a take that waits for the store asks it, whatever the shares and the limit.
 
 Thread safety: none, the outbox writer locks.
 """
@@ -21,19 +22,28 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Sequence
+from enum import Enum, auto
 
 from .reading import Row
 
 _LIVE_IN_A_ROW = 3
 
 
+class _Store(Enum):
+    """What the store has of a lane beyond the rows held here."""
+
+    MAY_HAVE_MORE = auto()
+    IS_ASKED = auto()  # and what is let go of until it answers is more
+    HAS_NO_MORE = auto()
+
+
 class _Lane:
-    """Rows by object id, in order of sequence. ``whole``: the store has no more of them."""
+    """Rows by object id, in order of sequence."""
 
     def __init__(self, share: int) -> None:
         self.share = share
         self.rows: OrderedDict[str, Row] = OrderedDict()
-        self.whole = False
+        self.store = _Store.MAY_HAVE_MORE
 
     @property
     def room(self) -> int:
@@ -41,7 +51,15 @@ class _Lane:
 
     @property
     def low(self) -> bool:
-        return not self.whole and len(self.rows) < self.share // 2
+        return 2 * len(self.rows) < self.share
+
+    @property
+    def wants_more(self) -> bool:
+        return self.low and self.store is _Store.MAY_HAVE_MORE
+
+    def waits(self, limit: int) -> bool:
+        """Whether more will be here soon, and too little is now: full arrays are better."""
+        return self.low and len(self.rows) < limit and self.store is not _Store.HAS_NO_MORE
 
     def take(self, limit: int) -> list[tuple[str, Row]]:
         return [self.rows.popitem(last=False) for _ in range(min(limit, len(self.rows)))]
@@ -62,22 +80,30 @@ class _Lane:
 
     def add_new(self, rows: Sequence[tuple[str, Row]]) -> None:
         """Add as many of these, which are newer than all others, as there is room for: none after a gap."""
-        fitting = rows[: self.room] if self.whole else []
+        fitting = rows[: self.room] if self.store is _Store.HAS_NO_MORE else []
         self.add(fitting)
-        self.whole = self.whole and len(fitting) == len(rows)
+        if len(fitting) < len(rows):
+            self.store = _Store.MAY_HAVE_MORE
+
+    def add_fetched(self, rows: Sequence[tuple[str, Row]], more: bool) -> None:
+        """Add as many of these as there is room for. ``more``: the store did not give all it has."""
+        fitting = rows[: self.room]
+        self.add(fitting)
+        if more or len(fitting) < len(rows):
+            self.store = _Store.MAY_HAVE_MORE
+        elif self.store is _Store.IS_ASKED:
+            self.store = _Store.HAS_NO_MORE
 
 
 class Lanes:
     """See the head of this file. Each row has its lane from its first sight to its confirmation."""
 
     def __init__(self, urgent: int = 100, live: int = 100, backlog: int = 1000) -> None:
-        """The lanes' shares, in rows."""
+        """The lanes' shares, in rows: at least one each."""
         self._urgent, self._live, self._backlog = _Lane(urgent), _Lane(live), _Lane(backlog)
         self._taken: dict[str, _Lane] = {}
         self._settled: set[str] = set()
         self._live_in_a_row = 0
-        self._fetching = False
-        self._fetched = False  # since the last take
 
     # --- what the store has
 
@@ -90,41 +116,35 @@ class Lanes:
 
     def missing(self) -> int:
         """How many rows to fetch now, urgent ones first, without those that are ``known``; 0 if none."""
-        if not self._urgent.whole:
-            return self._urgent.room + self._backlog.room if self._urgent.low else 0
-        return self._backlog.room if self._backlog.low else 0
+        if self._urgent.store is _Store.MAY_HAVE_MORE:
+            return max(self._urgent.room, self._backlog.room) if self._urgent.low else 0
+        return self._backlog.room if self._backlog.wants_more else 0
 
     def known(self) -> set[str]:
         """All ids here, not to be fetched. Rows that are let go of from now on are remembered as missing."""
-        self._urgent.whole = self._backlog.whole = self._fetching = True
+        self._urgent.store = self._backlog.store = _Store.IS_ASKED
         waiting = (lane.rows.keys() for lane in (self._urgent, self._live, self._backlog))
         return self._settled.union(self._taken, *waiting)
 
     def fetched(self, rows: Collection[Row], limit: int) -> None:
         """What the store gave when it was asked for ``limit`` rows."""
-        self._fetching, self._fetched = False, True
         named = [(row.object_id, row) for row in rows]
         urgent = [one for one in named if one[1].entry.urgent]
         more = len(rows) >= limit
-        fitting = urgent[: self._urgent.room]
-        self._urgent.add(fitting)
-        self._backlog.add([one for one in named if not one[1].entry.urgent])
-        if len(fitting) < len(urgent) or (more and len(urgent) == len(rows)):
-            self._urgent.whole = False
-        if more:
-            self._backlog.whole = False
+        self._urgent.add_fetched(urgent, more and len(urgent) == len(rows))
+        self._backlog.add_fetched([one for one in named if not one[1].entry.urgent], more)
 
     def doubt(self) -> None:
         """The store may have rows that were not told of: fetch, to see."""
-        self._urgent.whole = self._backlog.whole = False
+        self._urgent.store = self._backlog.store = _Store.MAY_HAVE_MORE
 
     def may_drop(self, object_id: str) -> bool:
         """Whether this row is not in flight; it is then no longer offered, unless it turns out to be kept."""
         if self._urgent.rows.pop(object_id, None) is not None:
-            self._urgent.whole = False
+            self._urgent.store = _Store.MAY_HAVE_MORE
         for lane in (self._live, self._backlog):
             if lane.rows.pop(object_id, None) is not None:
-                self._backlog.whole = False
+                self._backlog.store = _Store.MAY_HAVE_MORE
         return object_id not in self._taken and object_id not in self._settled
 
     # --- what goes
@@ -137,7 +157,6 @@ class Lanes:
         if limit <= 0:
             return []
         lane = self._next(limit)
-        self._fetched = False
         if lane is None:
             return []
         taken = lane.take(limit)
@@ -177,9 +196,7 @@ class Lanes:
     def _next(self, limit: int) -> _Lane | None:
         if self._urgent.rows:
             return self._urgent
-        more = self._fetching or not (self._backlog.whole or self._fetched)
-        # full arrays soon are better than what is left now
-        backlog = bool(self._backlog.rows) and (len(self._backlog.rows) >= limit or not more)
+        backlog = bool(self._backlog.rows) and not self._backlog.waits(limit)
         if backlog and not (self._live.rows and self._live_in_a_row < _LIVE_IN_A_ROW):
             self._live_in_a_row = 0
             return self._backlog

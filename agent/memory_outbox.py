@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from .outbox_limits import MayDrop, anything, dropped_event
+from .outbox_limits import MayDrop, anything, declared_by, dropped_event, told_again
 from .reading import Entry, Row
 from .rejections import is_rejection, rejected_event
 
@@ -68,8 +68,11 @@ class MemoryOutbox:
         """The hub will never have ``rows``: let go of them; the rows of the events that say so."""
         said = []
         for row in rows:
-            if self._rows.pop(row.object_id, None) is not None and not is_rejection(row.entry):
-                said.append(self._hold(rejected_event(row, reason, boot_time_s, self._simulated), may_drop))
+            if self._rows.pop(row.object_id, None) is None or is_rejection(row.entry):
+                continue
+            for first, last, why in told_again(row.entry):
+                self.note_drop(first, last, why)
+            said.append(self._hold(rejected_event(row, reason, boot_time_s, self._simulated), may_drop))
         return said
 
     def take_declaration(self) -> Entry | None:
@@ -102,9 +105,8 @@ class MemoryOutbox:
             return
         row = self._rows.pop(name)
         self.dropped += 1
-        if row.entry.body.get("event") == "dropped":  # a lost declaration is declared again
-            for first, last, reason in row.entry.body["ranges"]:
-                self.note_drop(first, last, reason)
+        for first, last, reason in declared_by(row.entry.body) if row.entry.kind == "event" else ():
+            self.note_drop(first, last, reason)
         self.note_drop(row.sequence, row.sequence, "memory-full")
 
     def note_drop(self, first: int, last: int, reason: str) -> None:

@@ -6,12 +6,15 @@ Invariants, each with a test of its name in tests/agent/test_outbox.py:
  2. gapless      sequence numbers of a store count up by one, whatever was sent, dropped or crashed between.
  3. once         an entry with a key is stored once.
  4. kept         an unsent row leaves by a confirmation, a declared drop or a declared rejection alone.
- 5. declared     every dropped sequence number is in exactly one range that is, or will be, an event row.
+ 5. declared     every dropped sequence number is in exactly one range that is, or will be, an event row; and
+                 so is what was declared by a ``rejected`` event that is dropped.
  6. oldest first drops take sent rows, then rejected ones, then unsent ones, each kind in order of age.
  7. bounded      the file and its log never exceed ``max_bytes``; with the disk nearly full they stop growing.
  8. confirmed    a confirmation is written with the next append, by ``flush``, or repeated after a crash.
  9. rejected     a row is set aside in the commit that stores the event which says so; such an event, if it
-                 is rejected itself, without another.
+                 is rejected itself, without another. The ranges of a ``dropped`` event that is rejected are
+                 declared once more, after something was confirmed, and not a third time: the hub may take
+                 no such event, and each that it refuses costs connections.
 
 SQLite in WAL mode with synchronous=FULL: one fsync a commit, and a commit survives a power cut. Confirmations
 alone are not worth an fsync: a power cut repeats messages, and loses none.
@@ -192,6 +195,7 @@ class Outbox:
             for row, event in zip(rows, events, strict=True):
                 if self._rejections.add(Rejected(row, bounded(reason), self.boot_id, boot_time_s)):
                     said += [] if is_rejection(row.entry) else self._insert(self.boot_id, event)
+                    self._limits.declare_again(row.entry)
                     self._rows.delete_unsent(row.sequence)
         return said
 

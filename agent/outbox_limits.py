@@ -1,20 +1,21 @@
 """What must go from the outbox when there is no room, and how that is declared.
 
 Sent rows go first, then rejected ones, which were declared already, then unsent rows, each kind oldest
-first. A number that is dropped is noted in the same commit and stands in a ``dropped`` event later.
+first. A number that is dropped is noted in the same commit and stands in a ``dropped`` event later; what was
+declared by an event that is lost itself is noted with it.
 Thread safety: one thread at a time, the outbox writer's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from .outbox_file import FRAME_BYTES, LOG_PAGES, PAGE_BYTES
 from .outbox_rows import CONFIRMATION_PAGES, OutboxRows, parsed
 from .reading import Entry, json_text, object_id
-from .rejections import Rejections
+from .rejections import Rejections, is_rejection
 
 _COMMIT_ENTRIES = 32
 _COMMIT_BYTES = 32 * 1024
@@ -24,8 +25,12 @@ _COMMIT_PAGES = CONFIRMATION_PAGES + 2 * _DELETE_BATCH + 8
 _SMALLEST_PAGES = 256  # a store may grow to 1 MiB even on a card that is nearly full
 _EXPIRE_BATCH = 500
 _DECLARED_RANGES = 50
+_AGAIN = ", again"  # after the reason of what was declared by an event that was rejected
 
 T = TypeVar("T")
+
+Range = tuple[int, int, str]
+"""(first, last, reason) of numbers that the hub will not see."""
 
 MayDrop = Callable[[str], bool]
 """Asked before a row (by its object id) is dropped; False while it is in flight."""
@@ -99,13 +104,18 @@ class OutboxLimits:
         """Whether anything was dropped that is not declared yet."""
         return bool(self._rows.value("SELECT EXISTS (SELECT * FROM drops)"))
 
-    def undeclared(self) -> list[tuple[int, int, str]]:
+    def undeclared(self) -> list[Range]:
         """Ranges (first, last, reason) of dropped numbers for one event, which the caller now stores."""
         ranges = self._rows.db.execute(
             "SELECT first, last, reason FROM drops ORDER BY first LIMIT ?", (_DECLARED_RANGES,)
         ).fetchall()
         self._rows.db.executemany("DELETE FROM drops WHERE first = ? AND last = ? AND reason = ?", ranges)
         return ranges
+
+    def declare_again(self, rejected: Entry) -> None:
+        """Note what a ``dropped`` event that is rejected has declared; once, for the hub may take none."""
+        for first, last, reason in told_again(rejected):
+            self._note(first, last, reason)
 
     def _free_one(self, may_drop: MayDrop) -> bool:
         """Let the next batch of what may go go; False if nothing may."""
@@ -127,9 +137,8 @@ class OutboxLimits:
     def _drop(self, sequence: int, reason: str) -> None:
         query = "SELECT kind, body, json_valid(body) FROM rows WHERE sequence = ?"
         kind, text, is_json = self._rows.db.execute(query, (sequence,)).fetchone()
-        if kind == "event" and (body := parsed(text, is_json)).get("event") == "dropped":
-            for first, last, why in body["ranges"]:  # a lost declaration is declared again
-                self._note(first, last, why)
+        for first, last, why in declared_by(parsed(text, is_json)) if kind == "event" else ():
+            self._note(first, last, why)
         self._note(sequence, sequence, reason)
         self._rows.delete_unsent(sequence)
         self._rows.dropped += 1
@@ -164,6 +173,24 @@ def dropped_event(boot_time_s: float, ranges: Sequence[Sequence[Any]], simulated
     count = sum(last - first + 1 for first, last, _ in ranges)
     body = {"event": "dropped", "count": count, "ranges": [list(r) for r in ranges]}
     return Entry("event", boot_time_s, body, simulated=simulated, urgent=True)
+
+
+def declared_by(body: Mapping[str, Any]) -> list[Range]:
+    """What the event with this body says is lost: to be declared anew if the event is lost itself."""
+    if body.get("event") == "dropped":
+        return [(first, last, reason) for first, last, reason in body["ranges"]]
+    if body.get("event") == "rejected":
+        sequence = int(body["objectId"].rpartition("-")[2])
+        return [(sequence, sequence, "rejected")]
+    return []
+
+
+def told_again(rejected: Entry) -> list[Range]:
+    """What a ``dropped`` event has declared, and not a second time, marked as such; empty for all others."""
+    if is_rejection(rejected) or rejected.kind != "event":
+        return []
+    ranges = declared_by(rejected.body)
+    return [(first, last, why + _AGAIN) for first, last, why in ranges if not why.endswith(_AGAIN)]
 
 
 def _pages(entries: Collection[Entry]) -> int:

@@ -65,11 +65,15 @@ class Storage:
         except (sqlite3.Error, OSError) as error:
             self._failed(error, now)
 
-    def maintain(self, now: float, may_drop: MayDrop = anything) -> float:
-        """Try a failed disk again when it is time; when to be called next."""
-        if self.degraded is not None and now >= self._retry_at:
+    def maintain(self, now: float, may_drop: MayDrop = anything) -> None:
+        """Try a failed disk again when it is time."""
+        if now >= self.due:
             self._retry_at = now + _RETRY_DISK_S
             self._return_to_disk(now, may_drop)
+
+    @property
+    def due(self) -> float:
+        """When a failed disk is tried again. Where this changes, ``unsent`` may give rows it did not before."""
         return self._retry_at if self.degraded is not None else float("inf")
 
     @property

@@ -15,7 +15,7 @@ import logging
 import random
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from hw.clock import Clock
@@ -113,7 +113,7 @@ class Uplink:
         self._rng = rng
         self._times = times or LinkTimes()
         self._window = Window(rows, batcher, on_confirmed, self._times.send_s, self._times.proven_s)
-        self._backoff = backoff or Backoff(rng, stable_s=_STABLE_S)
+        self._backoff = backoff or Backoff(rng)
         self._diagnosis = Diagnosis()
         self._most = HANDED_OVER
         self._client: HubClient | None = None
@@ -124,7 +124,8 @@ class Uplink:
         self._since = self._down_since = now
         self._retry_at = self._deadline = self._renew_at = self._stable_at = now
         self._wall_offset = clock.wall() - now
-        self._attempts = self._abandoned = 0
+        self._attempts = 0
+        self._abandoned: list[Future[None]] = []  # clients that do not end
         self._error: tuple[str, str, float] | None = None  # its name, in words, since when
         self._said: set[str] = set()  # troubles logged since the link was stable
         self._said_up = False  # whether the last line was that it is up
@@ -223,20 +224,26 @@ class Uplink:
         else:
             if now >= self._stable_at:
                 self._stable_at = now + _STABLE_S
-                self._most = min(2 * self._most, HANDED_OVER)
-                self._diagnosis.well()
-                self._said.clear()
+                self._stable()
             self._window.fill(self._client, now, self._most)
+
+    def _stable(self) -> None:
+        """What was wrong before says nothing about what comes."""
+        self._most = min(2 * self._most, HANDED_OVER)
+        self._diagnosis.forget()
+        self._backoff.forget()
+        self._said.clear()
 
     # --- back to down
 
     def _lost(self, now: float, problem: HubError) -> None:
         self._down_since = now
+        window = self._window
         ending = Ending(
-            problem, now - self._since, self._window.sent, self._window.confirmed, self._window.in_flight
+            problem, now - self._since, window.sent, window.confirmed, window.in_flight, window.trial
         )
-        self._window.ended(now, by_the_hub=problem.failure is Failure.LOST)
-        self._fail(now, ending)
+        new_suspects = window.ended(now, by_the_hub=problem.failure is Failure.LOST)
+        self._fail(now, replace(ending, new_suspects=new_suspects))
 
     def _fail(self, now: float, ending: Ending) -> None:
         found = self._diagnosis.judge(ending)
@@ -246,7 +253,7 @@ class Uplink:
         since = now if self._error is None or self._error[0] != found.name else self._error[2]
         self._error = (found.name, found.text, since)
         self._drop_client(now)
-        self._retry_at = now + self._backoff.next_delay(found.pace, ending.up_for_s or 0.0)
+        self._retry_at = now + self._backoff.next_delay(found.pace)
         self._enter("down", now)
 
     def _say(self, now: float, found: Finding) -> None:
@@ -277,9 +284,10 @@ class Uplink:
         """Forget clients that have ended, and give up those that do not."""
         pending = [closing for closing in self._closing if not closing.future.done()]
         self._closing = [closing for closing in pending if now < closing.deadline]
-        self._abandoned += len(pending) - len(self._closing)
-        if self._abandoned > _MOST_ABANDONED:
-            raise RuntimeError(f"{self._abandoned} clients of the SDK did not end: it hangs")
+        given_up = [closing.future for closing in pending if now >= closing.deadline]
+        self._abandoned = [future for future in self._abandoned + given_up if not future.done()]
+        if len(self._abandoned) > _MOST_ABANDONED:
+            raise RuntimeError(f"{len(self._abandoned)} clients of the SDK do not end: it hangs")
 
     def _clock_was_set(self, now: float) -> bool:
         """Whether the wall clock has been stepped by more than a minute since this was last asked."""
@@ -309,7 +317,7 @@ class Uplink:
             error_since_boot_s=self._error[2] if self._error else None,
             retry_at_boot_s=self._retry_at if self._state == "down" else None,
             suspects=self._window.suspects,
-            abandoned_clients=self._abandoned,
+            abandoned_clients=len(self._abandoned),
         )
 
 

@@ -17,11 +17,12 @@ from functools import cache
 from typing import Protocol
 
 from .batching import Batcher, Sendable, metered_bytes
-from .cloud import MAX_MESSAGE_BYTES, Failure, HubClient, HubError
+from .cloud import MAX_MESSAGE_BYTES, WINDOW, Failure, HubClient, HubError
 from .isolation import Isolation
 from .reading import Message, Row
 from .timekeeping import BootClock
 
+_SLOW_S = 2.0
 _SOON_S = 10.0  # a disconnect so soon after a message was published may be its doing
 _LONG_BODY = MAX_MESSAGE_BYTES - 65_535  # properties travel in an MQTT topic, which holds no more than that
 
@@ -65,9 +66,9 @@ class Window:
         self._isolation = Isolation()
         self._sending: list[_Sending] = []
         self._trial: Row | None = None
-        self._heard = False  # whether others were confirmed since the last trial on this connection
+        self._others_since_trial = False  # whether any were confirmed, on this connection
         self._newest_confirmed = 0  # its number
-        self._since = 0.0
+        self._since = self._heard_at = 0.0
         self._open = _Open(self._call)
         self.sent = self.confirmed = 0
         """Messages on this connection."""
@@ -83,11 +84,16 @@ class Window:
         """Rows that are sent alone, because the connection ended each time that they were published."""
         return len(self._isolation.rows)
 
+    @property
+    def trial(self) -> str | None:
+        """The id of the suspect that is in flight, alone."""
+        return None if self._trial is None else self._trial.object_id
+
     def begin(self, now: float) -> None:
         """A new connection."""
-        self._since = now
+        self._since = self._heard_at = now
         self.sent = self.confirmed = self._newest_confirmed = 0
-        self._heard = False
+        self._others_since_trial = False
         self._open = _Open(self._call)  # what is left of the last connection does not count
 
     def _call(self) -> None:
@@ -99,11 +105,13 @@ class Window:
         """Hand over what waits, up to ``most`` messages in flight; ``wake`` when there is room for more."""
         if self._trial is not None:
             return
+        if self._sending and now - self._sending[0].at > _SLOW_S:
+            most = min(most, WINDOW)  # an alarm is not to wait behind what the wire is not ready for
         self._open.enough = most - max(1, most // 3)
         boot_clock = cache(self._rows.boot_clock)
         stable = now >= self._since + self._proven_s and self.confirmed > 0
         suspect = self._isolation.next(stable=stable)
-        if not (suspect and self._heard):  # else what is in flight comes to its end first
+        if not (suspect and self._others_since_trial):  # else what is in flight comes to its end first
             while (room := most - len(self._sending)) > 0:
                 if not (offered := self._rows.take(self._batcher.most_rows(room))):
                     break
@@ -136,7 +144,7 @@ class Window:
         for sending in self._sending:
             if not sending.future.done():
                 waiting.append(sending)
-                if now >= sending.at + self._send_timeout_s:
+                if self._is_overdue(sending, now):
                     problem = problem or self._unconfirmed()
                 continue
             error = outcome(sending.future)
@@ -149,13 +157,14 @@ class Window:
                 problem = error
         self._sending = waiting
         if confirmed:
-            self._confirm(confirmed)
+            self._confirm(confirmed, now)
         return problem
 
-    def _confirm(self, rows: list[Row]) -> None:
+    def _confirm(self, rows: list[Row], now: float) -> None:
+        self._heard_at = now
         self._rows.confirm(rows)
         self._isolation.confirmed(rows)
-        self._heard = self._trial is None
+        self._others_since_trial = self._trial is None
         self._trial = None
         for row in rows:
             self.total += 1
@@ -172,34 +181,49 @@ class Window:
             f"no confirmation within {self._send_timeout_s:.0f} s: the link is dead, or the hub full",
         )
 
-    def ended(self, now: float, *, by_the_hub: bool = False) -> None:
+    def ended(self, now: float, *, by_the_hub: bool = False) -> int:
         """The connection is over: what is in flight is to be sent again, on the next one.
 
-        ``by_the_hub``: for no reason that is known, so that a message may be what it did not like.
+        ``by_the_hub``: for no reason that is known, so that a message may be what it did not like. Returns
+        how many rows are suspects from now on.
         """
         self.collect(now)
         blamed, others = list[Row](), list[Row]()
         for sending in self._sending:
             (blamed if self._is_blamed(sending, now, by_the_hub) else others).extend(sending.rows)
-        trial, self._trial = self._trial, None
         self._sending = []
-        back = blamed + others
-        if trial is None:
-            back += self._isolation.disconnected(blamed, others)
-        elif blamed and self._isolation.failed_alone(trial, others_got_through=self.confirmed > 0):
+        before = self.suspects
+        if self._trial is not None:
+            self._end_trial(bool(blamed), by_the_hub)
+        else:
+            self._give_back([*blamed, *others, *self._isolation.disconnected(blamed, others)])
+        return max(0, self.suspects - before)
+
+    def _end_trial(self, blamed: bool, by_the_hub: bool) -> None:
+        trial, self._trial = self._trial, None
+        assert trial is not None  # noqa: S101  (for the type checker)
+        if blamed and self._isolation.failed_alone(trial, others_got_through=self.confirmed > 0):
             how = "ended the connection" if by_the_hub else "confirmed nothing"
             self._give_up([trial], f"the hub {how} whenever it was published alone, and took others")
-            return
-        each = {row.object_id: row for row in back}
+
+    def _give_back(self, rows: list[Row]) -> None:
+        """Each once, but for those that are suspects now."""
+        each = {row.object_id: row for row in rows}
         for row in self._isolation.rows:
             each.pop(row.object_id, None)
         if each:
             self._rows.give_back([*each.values()])
 
+    def _is_overdue(self, sending: _Sending, now: float) -> bool:
+        """A link that confirms one after the other is slow, not dead; what was passed over is late."""
+        passed_over = sending.number < self._newest_confirmed
+        since = sending.at if passed_over else max(sending.at, self._heard_at)
+        return now >= since + self._send_timeout_s
+
     def _is_blamed(self, sending: _Sending, now: float, by_the_hub: bool) -> bool:
         """Published right before the hub hung up, or passed over while later ones were confirmed."""
         passed_over = sending.number < self._newest_confirmed or self._trial is not None
-        overdue = now >= sending.at + self._send_timeout_s and passed_over
+        overdue = passed_over and self._is_overdue(sending, now)
         return overdue or (by_the_hub and now - sending.at <= _SOON_S)
 
     def stop(self, now: float) -> None:

@@ -56,6 +56,7 @@ class OutboxWriter:
         self._asked = False  # whether a step is on its way
         self._clocks: Mapping[str, BootClock] = {}
         self._housekeeping_at = 0.0
+        self._disk_due = storage.due
         self._confirmations = 0
         self._rejected: Sequence[Rejected] = ()
         self.status = WriterStatus.of(storage, 0.0, 0, ())
@@ -146,8 +147,7 @@ class OutboxWriter:
             confirmed, self._confirmed = self._confirmed, []
             rejections = self._rejections[:]
         self._storage.confirm(confirmed, self._timekeeper.clock.wall())
-        before = self._storage.degraded
-        due = self._storage.maintain(now, self._may_drop)
+        self._storage.maintain(now, self._may_drop)
         self._note_clock(now)
         if incoming or self._storage.announcements:
             self._store(incoming, now)
@@ -157,16 +157,17 @@ class OutboxWriter:
             self._offer(self._storage.flush(self._may_drop, now))
         if now >= self._housekeeping_at:
             self._housekeeping_at = now + (_MORE_HOUSEKEEPING_S if self._expire(now) else _HOUSEKEEPING_S)
-        if before is not None or self._storage.degraded is not None:
+        if self._storage.due != self._disk_due:
+            self._disk_due = self._storage.due
             with self._lock:
-                self._lanes.doubt()  # the storage moves rows, and adds its own
+                self._lanes.doubt()
         self._refill(now)
         self._confirmations += sum(row.run == self._storage.run for row in confirmed)
         self.status = WriterStatus.of(self._storage, now, self._confirmations, self._rejected)
         with self._lock:
             del self._incoming[: len(incoming)]
             self._lanes.release(confirmed)
-        return min(due, self._housekeeping_at)
+        return min(self._storage.due, self._housekeeping_at)
 
     def close(self, now: float) -> None:
         """A clean stop, after the thread has ended: store what was put, write every confirmation."""
@@ -213,10 +214,7 @@ class OutboxWriter:
             rows = self._storage.unsent(missing, known, now)
             with self._lock:
                 self._lanes.fetched(rows, missing)
-                if self._storage.degraded is not None:
-                    self._lanes.doubt()  # the disk may not have been readable
-            if rows:
-                self.wake_uplink()
+            self.wake_uplink()  # without new rows as well: what is left may have waited for them
 
     def _may_drop(self, object_id: str) -> bool:
         """Whether this row is not in flight; it is then no longer offered, unless it turns out to be kept."""

@@ -7,7 +7,7 @@ what sending costs. Cloud-to-device messages are taken in the order of their arr
 in a pool of four threads and lose it.
 
 What is used of the SDK beyond its documented interface, and why the version is pinned exactly: the client's
-``_mqtt_pipeline`` (its two events) and ``_enable_feature``, the transport at the pipeline's end with its paho
+``_mqtt_pipeline`` (its events) and ``_enable_feature``, the transport at the pipeline's end with its paho
 client (see ``_mend``), the function that encodes a message's properties, and ``pipeline_thread``.
 """
 
@@ -119,7 +119,7 @@ class AzureHubClient:
             if late:
                 client.shutdown()
                 raise self._closed()
-            pipeline.on_background_exception = self._went
+            pipeline.on_background_exception = _log_what_is_odd
             pipeline.on_c2d_message_received = self._received
             self._mend(transport._mqtt_client)
             client.connect()
@@ -146,16 +146,12 @@ class AzureHubClient:
 
         def note_disconnect(client: Any, userdata: Any, code: int) -> None:
             if code:  # the SDK tells the reason later than that the connection went
-                self._went(_dropped(code))
+                self._lost = self._lost or self._explain(_dropped(code))
             on_disconnect(client, userdata, code)
 
         paho.on_subscribe, paho.on_disconnect = note_subscription, note_disconnect
         paho._sock_send = _resetting(paho._sock_send)
         paho._sock_recv = _resetting(paho._sock_recv)
-
-    def _went(self, error: BaseException) -> None:
-        """The SDK's background exceptions; on its callback thread."""
-        self._lost = self._lost or self._explain(error)
 
     # --- up
 
@@ -264,6 +260,12 @@ def _dropped(code: int) -> BaseException:
     from paho.mqtt.client import error_string
 
     return ConnectionDroppedError(error_string(code))
+
+
+def _log_what_is_odd(error: BaseException) -> None:
+    """The SDK's background exceptions. That a connection went is known before."""
+    if type(error).__name__ != "ConnectionDroppedError":
+        log.warning("the Azure SDK reports %s: %s", type(error).__name__, error)
 
 
 def _on_pipeline(work: Callable[[], None]) -> None:

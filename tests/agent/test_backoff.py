@@ -30,13 +30,6 @@ def test_the_ceiling_doubles_up_to_the_cap() -> None:
     assert set(delays[9:]) == {300}
 
 
-def test_only_a_stable_link_forgets() -> None:
-    """One that comes and goes keeps slowing down."""
-    backoff = Backoff(Highest())
-    assert [backoff.next_delay(Pace(), up_for_s=299) for _ in range(4)] == [2, 4, 8, 16]
-    assert [backoff.next_delay(Pace(), up_for_s=300), backoff.next_delay(Pace())] == [2, 4]
-
-
 def test_delays_are_spread_over_all_of_the_range() -> None:
     """Masts that lost the same hub do not return in step."""
     delays = []
@@ -63,8 +56,8 @@ def test_each_kind_of_failure_has_its_own_pace() -> None:
     assert [backoff.next_delay(p) for p in (Pace(), slow, Pace(cap_s=5.0), slow)] == [2, 120, 5, 300]
 
 
-def test_what_may_be_mended_is_tried_anew() -> None:
-    """After a clock was set the delays begin at the beginning."""
+def test_what_is_forgotten_begins_anew() -> None:
+    """After a clock was set, or on a link that is stable, the delays begin at the beginning."""
     backoff = Backoff(Highest())
     assert [backoff.next_delay(Pace()), backoff.next_delay(Pace())] == [2, 4]
     backoff.forget()

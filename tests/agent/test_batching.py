@@ -116,6 +116,18 @@ def test_a_row_beyond_a_unit_goes_alone() -> None:
     assert metered_bytes(message) > 128
 
 
+def test_brackets_never_cost_a_message() -> None:
+    """A row that fills its unit to the last byte goes without them: an array of one would be billed twice."""
+    for padding in range(600):
+        batcher = Batcher("array", 512, "mast-1", {})
+        rows = [Row(n, "9f3c01ab", "boot", Entry("event", 1.0, {"event": "x" * padding})) for n in (1, 2)]
+        alone, _ = batcher.alone(rows[0], clock)
+        [(message, _)], _ = batcher.build(rows, 1, clock)
+        assert (
+            -(-metered_bytes(alone) // 512) == -(-metered_bytes(message) // 512) or metered_bytes(alone) > 512
+        )
+
+
 def test_what_is_metered() -> None:
     """Body, and names and values of all properties, in bytes of UTF-8."""
     message = Message("[ä]".encode(), "id", "c", {"näm": "v"})

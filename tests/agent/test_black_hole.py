@@ -170,7 +170,7 @@ def test_a_day_of_black_hole(tmp_path: Path) -> None:
 def test_an_sdk_that_never_ends_asks_for_a_fresh_start(tmp_path: Path) -> None:
     """After a bounded number of clients the uplink fails, which ends the process; every reading is stored."""
     mast = Mast(tmp_path / "outbox.db", closes=False)
-    with pytest.raises(RuntimeError, match="clients of the SDK did not end: it hangs"):
+    with pytest.raises(RuntimeError, match="clients of the SDK do not end: it hangs"):
         mast.run(DAY_S)
     assert mast.late <= 0.01
     assert len(mast.clients) == 11

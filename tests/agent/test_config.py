@@ -89,7 +89,7 @@ def test_all_errors_at_once() -> None:
         "m.toml: telemetri: unknown table, did you mean 'telemetry'?",
         "m.toml: device.hub_tier: expected one of 'F1', 'S1', 'S2', 'S3', got 'S4'",
         "m.toml: telemetry.report_intervall_s: unknown key, did you mean 'report_interval_s'?",
-        "m.toml: telemetry.send_timeout_s: expected a number from 1 to 600, got 0",
+        "m.toml: telemetry.send_timeout_s: expected a number from 1 to 200, got 0",
         "m.toml: sensor[0].driver: unknown driver 'simulatd', did you mean 'simulated'?",
         "m.toml: sensor[0].id: is missing: a text (name of this measuring point, in every reading)",
         "m.toml: sensor[0].height_m: expected a number from 0 to 1000, got 'ten'",

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from agent.backoff import Pace
@@ -9,7 +12,7 @@ from agent.diagnosis import Diagnosis, Ending, Finding
 INFERRED = {"nothing taken", "throttled", "evicted"}
 
 
-def ending(failure: Failure = Failure.LOST, up_for_s: float | None = 500.0, **counts: int) -> Ending:
+def ending(failure: Failure = Failure.LOST, up_for_s: float | None = 500.0, **counts: Any) -> Ending:
     return Ending(HubError(failure, f"as it was said: {failure.value}"), up_for_s, **counts)
 
 
@@ -61,20 +64,20 @@ def test_the_usual_pace() -> None:
 
 
 def test_nothing_taken() -> None:
-    """Three connections that confirmed nothing of what was sent look like a quota, with their number."""
-    assert judged(NOTHING_TAKEN, NOTHING_TAKEN).name == "LOST"
-    found = judged(NOTHING_TAKEN, NOTHING_TAKEN, NOTHING_TAKEN)
+    """Four connections that confirmed nothing of what was sent look like a quota, with their number."""
+    assert judged(*[NOTHING_TAKEN] * 3).name == "LOST"
+    found = judged(*[NOTHING_TAKEN] * 4)
     assert found.name == "nothing taken"
     assert found.text.startswith("looks like the daily quota is used up, or the hub throttles")
-    assert "3 connections in a row" in found.text
+    assert "4 connections in a row" in found.text
     assert found.slower
     assert found.pace.least_s >= 30.0
 
 
 def test_nothing_taken_without_a_disconnect() -> None:
-    """Confirmations that stay away, three connections in a row, are the same."""
+    """Confirmations that stay away, four connections in a row, are the same."""
     silent = ending(Failure.UNCONFIRMED, 31.0, sent=5, in_flight=5)
-    assert judged(silent, NOTHING_TAKEN, silent).name == "nothing taken"
+    assert judged(silent, NOTHING_TAKEN, silent, silent).name == "nothing taken"
 
 
 @pytest.mark.parametrize(
@@ -89,8 +92,8 @@ def test_nothing_taken_without_a_disconnect() -> None:
 )
 def test_nothing_taken_only_in_a_row(other: Ending) -> None:
     """Anything else in between, and the count begins anew."""
-    assert judged(NOTHING_TAKEN, NOTHING_TAKEN, other).name not in INFERRED
-    assert judged(NOTHING_TAKEN, NOTHING_TAKEN, other, NOTHING_TAKEN, NOTHING_TAKEN).name not in INFERRED
+    assert judged(*[NOTHING_TAKEN] * 3, other).name not in INFERRED
+    assert judged(*[NOTHING_TAKEN] * 3, other, *[NOTHING_TAKEN] * 3).name not in INFERRED
 
 
 def test_throttled() -> None:
@@ -142,8 +145,8 @@ def test_evicted_only_in_a_row(other: Ending) -> None:
 def test_no_two_inferences_at_once() -> None:
     """Each pattern in turn is told as itself."""
     diagnosis = Diagnosis()
-    names = [diagnosis.judge(one).name for one in [*[NOTHING_TAKEN] * 3, *[BURST] * 2, *[SHORT] * 3]]
-    assert names == ["LOST", "LOST", "nothing taken", "LOST", "throttled", "LOST", "LOST", "evicted"]
+    names = [diagnosis.judge(one).name for one in [*[NOTHING_TAKEN] * 4, *[BURST] * 2, *[SHORT] * 3]]
+    assert names == ["LOST", "LOST", "LOST", "nothing taken", "LOST", "throttled", "LOST", "LOST", "evicted"]
 
 
 @pytest.mark.parametrize("pattern", [NOTHING_TAKEN, BURST, SHORT])
@@ -151,16 +154,38 @@ def test_the_name_is_stable_while_the_text_changes(pattern: Ending) -> None:
     """A trouble that lasts keeps its name; the observation is the latest one."""
     diagnosis = Diagnosis()
     found = [diagnosis.judge(pattern) for _ in range(12)]
-    assert len({one.name for one in found[3:]}) == 1
-    assert found[3].name in INFERRED
+    assert len({one.name for one in found[4:]}) == 1
+    assert found[4].name in INFERRED
 
 
-def test_well_forgets() -> None:
-    """After a stable link what was before says nothing."""
+def test_new_suspects() -> None:
+    """Until others were tried it may be a message: that is said, and there is no haste lost."""
+    third = replace(NOTHING_TAKEN, new_suspects=5)
+    found = judged(NOTHING_TAKEN, NOTHING_TAKEN, third)
+    assert found.name == "suspects"
+    assert "one of these 5" in found.text
+    assert found.pace == Pace()
+    assert not found.slower
+    assert judged(NOTHING_TAKEN, NOTHING_TAKEN, third, NOTHING_TAKEN).name == "nothing taken"
+
+
+def test_a_suspect_that_ended_the_connection_alone() -> None:
+    """Where others got through it is named, and looks like nothing else; where none did, like any ending."""
+    alone = ending(up_for_s=61.0, sent=40, confirmed=39, in_flight=1, suspect="0badcafe-50")
+    found = judged(*[alone] * 5)
+    assert found.name == "suspect"
+    assert "0badcafe-50" in found.text
+    assert found.pace == Pace()
+    lonely = ending(up_for_s=1.0, sent=1, in_flight=1, suspect="0badcafe-50")
+    assert judged(*[lonely] * 4).name == "nothing taken"
+
+
+def test_what_is_forgotten_says_nothing() -> None:
+    """After a stable link the count begins anew."""
     diagnosis = Diagnosis()
-    diagnosis.judge(NOTHING_TAKEN)
-    diagnosis.judge(NOTHING_TAKEN)
-    diagnosis.well()
+    for _ in range(3):
+        diagnosis.judge(NOTHING_TAKEN)
+    diagnosis.forget()
     assert diagnosis.judge(NOTHING_TAKEN).name == "LOST"
 
 

@@ -15,7 +15,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from agent.lanes import Lanes
+from agent.lanes import Lanes, _Store
 from agent.reading import Entry, Row
 
 
@@ -140,6 +140,52 @@ def test_bounded(lanes: Lanes) -> None:
     assert len(lanes.known()) == 6 + 5 + 10
 
 
+def test_bounded_the_first_refill() -> None:
+    """A store of readings alone fills the backlog's share, and what does not fit is fetched later."""
+    lanes = Lanes(urgent=6, live=5, backlog=10)
+    stored = rows(*range(1, 31))
+    fetch(lanes, stored)
+    assert len(lanes._backlog.rows) == 10
+    lanes.fetched(stored[10:], 99)
+    assert len(lanes._backlog.rows) == 10
+    got: list[int] = []
+    while taken := lanes.take(4):
+        got += numbers(taken)
+        fetch(lanes, [row for row in stored if row.sequence not in got])
+    assert got == list(range(1, 31))
+
+
+@pytest.mark.parametrize("share", [1, 2, 3, 10])
+@pytest.mark.parametrize("limit", [1, 2, 5, 20])
+def test_never_stuck(share: int, limit: int) -> None:
+    """Where a take is of more rows than a lane may hold, it serves what the lane holds."""
+    lanes = Lanes(urgent=share, live=share, backlog=share)
+    stored = {row.object_id: row for row in [*rows(*range(1, 60)), *rows(*range(60, 70), urgent=True)]}
+    while stored:
+        taken = lanes.take(limit)
+        lanes.settle(taken)
+        for row in taken:
+            del stored[row.object_id]
+        lanes.release(taken)
+        assert taken or lanes.missing()
+        fetch(lanes, stored.values())
+
+
+def test_a_backlog_that_has_run_low_waits_for_the_store() -> None:
+    """Full arrays soon are better than what is left now; once the store has answered, what is left goes."""
+    stored = rows(*range(1, 14))
+    lanes = Lanes(urgent=6, live=5, backlog=10)
+    fetch(lanes, stored)
+    assert numbers(lanes.take(7)) == [1, 2, 3, 4, 5, 6, 7]
+    assert lanes.take(7) == []
+    limit = lanes.missing()
+    lanes.known()
+    assert lanes.take(7) == []
+    assert lanes.missing() == 0, "asked once"
+    lanes.fetched(stored[10:], limit)
+    assert numbers(lanes.take(7)) == [8, 9, 10, 11, 12, 13]
+
+
 class LanesMachine(RuleBasedStateMachine):
     """Lanes beside a store: a list of rows with what is known of each."""
 
@@ -166,8 +212,8 @@ class LanesMachine(RuleBasedStateMachine):
     def take(self, limit: int) -> None:
         waiting = self.held()
         live, backlog = set(self.lanes._live.rows), set(self.lanes._backlog.rows)
-        complete = self.lanes._backlog.whole or self.lanes._fetched
-        moves = bool(backlog) and (len(backlog) >= limit or complete)
+        whole = self.lanes._backlog.store is _Store.HAS_NO_MORE
+        moves = bool(backlog) and (len(backlog) >= min(limit, 3) or whole)
         taken = self.lanes.take(limit)
         assert len({row.object_id for row in taken} & self.flying.keys()) == 0, "once"
         assert all(row.object_id in self.store and row.object_id not in self.settled for row in taken), "once"
@@ -176,7 +222,7 @@ class LanesMachine(RuleBasedStateMachine):
         assert all(row.entry.urgent == urgent_waits for row in taken), "urgent first"
         if waiting and limit and not taken:
             assert waiting == backlog, "live first"
-            assert self.lanes.missing(), "none lost: a short backlog waits for a refill only"
+            assert self.lanes.missing(), "never stuck: a short backlog waits for a refill only"
         if taken and not urgent_waits:
             was_live = taken[0].object_id in live
             assert was_live or not live or self.passed_over == 3, "live first"
@@ -236,7 +282,10 @@ class LanesMachine(RuleBasedStateMachine):
             if meanwhile:
                 self.lanes.give_back(list(self.flying.values()))
                 self.flying = {}
+            most = [max(lane.share, len(lane.rows)) for lane in (self.lanes._urgent, self.lanes._backlog)]
             self.lanes.fetched(found, limit)
+            assert len(self.lanes._urgent.rows) <= most[0], "bounded"
+            assert len(self.lanes._backlog.rows) <= most[1], "bounded"
             if not self.readable:
                 self.lanes.doubt()
 

@@ -6,7 +6,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from agent.batching import Batcher, Batching
+from agent.batching import Batcher, Batching, metered_bytes
 from agent.cloud import Failure, HubError
 from agent.reading import Row
 from agent.uplink import HANDED_OVER, LinkTimes, Uplink
@@ -544,3 +544,97 @@ def test_a_hub_that_throttles_gets_less_at_once_and_more_again_later() -> None:
     rig.rows.add(200)
     rig.run(5.0)
     assert len(rig.hub.newest.in_flight) == HANDED_OVER
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_yesterdays_outage_does_not_delay_todays_reconnect(seed: int) -> None:
+    """After a day of a good link that renewed its token now and then, a loss is followed by a short wait."""
+    rig = Rig(seed=seed)
+    rig.hub.refusal = HubError(Failure.CLOSED, "nobody listens")
+    rig.run(3600.0)
+    rig.hub.refusal = None
+    rig.run(86400.0)
+    connections = len(rig.hub.clients)
+    while len(rig.hub.clients) == connections:
+        rig.run(1.0)
+    rig.run(30.0)
+    rig.hub.newest.lose()
+    rig.run(3.1)
+    assert rig.uplink.status.state == "up"
+
+
+def slowly(rig: Rig, bytes_per_s: float, seconds: float) -> None:
+    """The hub stores and confirms in order, as fast as the link carries messages."""
+    rig.hub.confirms, carried, client = False, 0.0, None
+    for _ in range(int(seconds / 0.25)):
+        rig.run(0.25)
+        if rig.hub.newest is not client:
+            client, carried = rig.hub.newest, 0.0
+        carried += bytes_per_s * 0.25
+        while client.in_flight and carried >= (size := 100 + metered_bytes(client.in_flight[0][0])):
+            carried -= size
+            message, future = client.in_flight.pop(0)
+            rig.hub.stored.append(message)
+            future.set_result(None)
+        if not client.in_flight:
+            carried = 0.0
+
+
+@pytest.mark.parametrize(
+    ("batching", "bytes_per_s"), [("array", 1000.0), ("array", 4000.0), ("object", 300.0)]
+)
+def test_a_slow_link_is_not_torn_down(batching: Batching, bytes_per_s: float) -> None:
+    """While confirmations come, however slowly, the connection is kept, and nothing is sent twice."""
+    rig = Rig(rows=20_000, batching=batching)
+    slowly(rig, bytes_per_s, 600.0)
+    assert len(rig.hub.clients) == 1
+    assert sum(100 + metered_bytes(message) for message in rig.hub.stored) > 0.8 * 600 * bytes_per_s
+    assert len(set(rig.hub.ids())) == len(rig.hub.ids())
+
+
+def test_an_alarm_waits_behind_one_window_of_a_slow_link_at_most() -> None:
+    """The second window is handed over only while the wire takes it."""
+    rig = Rig(rows=3000, batching="array")
+    slowly(rig, 6000.0, 60.0)
+    assert len(rig.hub.newest.in_flight) <= HANDED_OVER // 2
+
+
+def test_a_poison_message_is_told_as_what_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    """Neither a quota nor another client is blamed for it, and it is named."""
+    rig = Rig(rows=3)
+    rig.hub.poison = {"0badcafe-2"}
+    with caplog.at_level("WARNING", "agent.uplink"):
+        rig.live(3600.0)
+    assert [row.sequence for row, _ in rig.rows.rejected] == [2]
+    said = [record.getMessage() for record in caplog.records]
+    assert not [line for line in said if "looks like" in line]
+    assert any("message 0badcafe-2 was sent" in line for line in said)
+
+
+def test_a_poison_message_after_an_outage_blocks_nothing() -> None:
+    """First in the queue, a hub that took nothing for hours, and then it alone is refused."""
+    rig = Rig(rows=1)
+    rig.hub.poison = {"0badcafe-1"}
+    rig.hub.full = True
+    rig.live(3 * 3600.0)
+    rig.hub.full = False
+    rig.live(6 * 3600.0)
+    assert [row.sequence for row, _ in rig.rows.rejected] == [1]
+    assert {row.sequence for row in rig.rows.confirmed} == {*range(2, rig.rows.added + 1)}
+
+
+def test_clients_that_end_at_last_are_forgiven() -> None:
+    """Only those that still hang count towards a fresh start: a slow one a week is no reason for it."""
+    rig = Rig()
+    for _ in range(30):
+        rig.hub.closes = False
+        while not rig.hub.clients or not rig.hub.newest.connected:
+            rig.run(10.0)
+        slow = rig.hub.newest
+        slow.lose()
+        rig.run(600.0)
+        assert rig.uplink.status.abandoned_clients == 1
+        slow.closing.set_result(None)
+        rig.hub.closes = True
+        rig.run(10.0)
+        assert rig.uplink.status.abandoned_clients == 0

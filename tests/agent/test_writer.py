@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from itertools import pairwise
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from hypothesis import given, settings
@@ -227,6 +230,90 @@ def test_what_the_storage_says_of_its_return_is_sent_as_well(path: Path) -> None
         bench.step()
     assert {"storage-lost", "storage-back"} <= set(said)
     assert bench.writer.idle
+    bench.close()
+
+
+def read_by(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The times at which the store is read from now on."""
+    times: list[float] = []
+    unsent = Outbox.unsent
+
+    def reading(box: Outbox, limit: int, skip: Collection[str] = ()) -> list[Row]:
+        times.append(bench.clock.monotonic())
+        return unsent(box, limit, skip)
+
+    monkeypatch.setattr(Outbox, "unsent", reading)
+    return times
+
+
+def refuse(*_: object, **__: object) -> NoReturn:
+    raise sqlite3.OperationalError("attempt to write a readonly database")
+
+
+def test_a_disk_that_cannot_be_written_is_read_as_often_as_it_is_tried(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An uplink that asks once a second for rows that are not there does not keep the card busy."""
+    monkeypatch.setattr(Outbox, "append", refuse)
+    monkeypatch.setattr(Outbox, "reject", refuse)
+    bench.put(1)
+    due = bench.step()
+    assert bench.writer.status.degraded
+    assert due == bench.clock.monotonic() + 30.0, "when the disk is tried again"
+    poison, *rest = [row for _ in range(2) for row in bench.writer.take(10)]
+    bench.writer.confirm(rest)
+    bench.writer.reject([poison], "poison")
+    times = read_by(bench, monkeypatch)
+    asked: list[int] = []
+    bench.writer.wake = lambda: asked.append(1)
+    for _ in range(600):
+        bench.clock.advance(1.0)
+        assert bench.writer.take(20) == []
+        if asked or bench.clock.monotonic() >= due:
+            asked.clear()
+            due = bench.step()
+    assert 18 <= len(times) <= 22
+    assert min(later - time for time, later in pairwise(times[1:])) >= 29.0
+    bench.close()
+
+
+def test_rows_that_could_not_be_read_are_offered_when_the_disk_is_back(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody asks for a step meanwhile: the writer itself comes back when the disk is tried again."""
+    bench = Bench(path)
+    bench.settle()
+    bench.put(*range(3))
+    bench.step()
+    bench.close()
+    with monkeypatch.context() as patched:
+        patched.setattr(Outbox, "unsent", refuse)
+        bench = Bench(path, run="00000002")
+        due = bench.step()
+        assert [row.entry.body["event"] for row in bench.writer.take(9)] == ["storage-lost"]
+    assert bench.writer.take(9) == []
+    bench.clock.advance(due - bench.clock.monotonic())
+    bench.step()
+    assert [row.entry.body["event"] for row in bench.writer.take(9)] == ["storage-back"]
+    assert taken(bench, 9) == [0, 1, 2]
+    bench.close()
+
+
+def test_what_is_left_of_a_backlog_leaves_at_once_when_the_store_has_no_more(path: Path) -> None:
+    """The uplink is woken by the answer, though it is an empty one."""
+    bench = Bench(path)
+    bench.settle()
+    bench.put(*range(30))
+    bench.step()
+    bench.close()
+    bench = Bench(path, run="00000002")
+    bench.writer._lanes.doubt()
+    woken: list[int] = []
+    bench.writer.wake_uplink = lambda: woken.append(1)
+    assert bench.writer.take(40) == []
+    bench.step()
+    assert woken
+    assert taken(bench, 40) == list(range(30))
     bench.close()
 
 

@@ -54,8 +54,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExc
 class Hasty(Backoff):
     """Tries again at once, whatever was wrong."""
 
-    def next_delay(self, pace: Pace, up_for_s: float = 0.0) -> float:
-        super().next_delay(pace, up_for_s)
+    def next_delay(self, pace: Pace) -> float:
+        super().next_delay(pace)
         return 0.02
 
 
