@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from .outbox_limits import MayDrop, anything, declared_by, dropped_event, told_again
+from .outbox_limits import MayDrop, anything, declared_again, declared_by, dropped_event
 from .reading import Entry, Row
 from .rejections import is_rejection, rejected_event
 
@@ -70,7 +70,7 @@ class MemoryOutbox:
         for row in rows:
             if self._rows.pop(row.object_id, None) is None or is_rejection(row.entry):
                 continue
-            for first, last, why in told_again(row.entry):
+            for first, last, why in declared_again(row.entry):
                 self.note_drop(first, last, why)
             said.append(self._hold(rejected_event(row, reason, boot_time_s, self._simulated), may_drop))
         return said
@@ -105,7 +105,7 @@ class MemoryOutbox:
             return
         row = self._rows.pop(name)
         self.dropped += 1
-        for first, last, reason in declared_by(row.entry.body) if row.entry.kind == "event" else ():
+        for first, last, reason in declared_by(row.entry.kind, row.entry.body):
             self.note_drop(first, last, reason)
         self.note_drop(row.sequence, row.sequence, "memory-full")
 

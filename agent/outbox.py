@@ -13,11 +13,16 @@ Invariants, each with a test of its name in tests/agent/test_outbox.py:
  8. confirmed    a confirmation is written with the next append, by ``flush``, or repeated after a crash.
  9. rejected     a row is set aside in the commit that stores the event which says so; such an event, if it
                  is rejected itself, without another. The ranges of a ``dropped`` event that is rejected are
-                 declared once more, after something was confirmed, and not a third time: the hub may take
-                 no such event, and each that it refuses costs connections.
+                 declared once more, when something else was confirmed, and not a third time: a hub that took
+                 no such event would cost connections for ever.
 
 SQLite in WAL mode with synchronous=FULL: one fsync a commit, and a commit survives a power cut. Confirmations
-alone are not worth an fsync: a power cut repeats messages, and loses none.
+alone are not worth an fsync (synchronous=NORMAL, but where the log is moved into the file): a power cut repeats
+messages, and loses none. The log is one file, its frames are valid up to the first that is not whole
+(sqlite.org/fileformat2.html, 4.1 and 4.4), and an fsync writes all before it: so a cut undoes the commits since
+the last durable one, last first, and nothing else.
+A store of an older schema is brought to this one by the first commit. Until then, as on a card that cannot be
+written, it is read as it is.
 Thread safety: one thread at a time, the outbox writer's.
 """
 
@@ -31,7 +36,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .outbox_file import PAGE_BYTES, StoreUnreadable
-from .outbox_limits import MayDrop, OutboxLimits, anything, commits, dropped_event
+from .outbox_limits import MayDrop, OutboxLimits, anything, commits, declared_again, dropped_event
 from .outbox_rows import OutboxRows
 from .reading import Entry, Row
 from .rejections import Rejected, Rejections, bounded, is_rejection, rejected_event
@@ -195,7 +200,7 @@ class Outbox:
             for row, event in zip(rows, events, strict=True):
                 if self._rejections.add(Rejected(row, bounded(reason), self.boot_id, boot_time_s)):
                     said += [] if is_rejection(row.entry) else self._insert(self.boot_id, event)
-                    self._limits.declare_again(row.entry)
+                    self._limits.note(declared_again(row.entry))
                     self._rows.delete_unsent(row.sequence)
         return said
 

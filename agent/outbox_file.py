@@ -64,7 +64,7 @@ class StoreVanished(sqlite3.OperationalError):
 def connect(path: Path) -> sqlite3.Connection:
     """Open or create the store at ``path``: WAL, one fsync a commit. No thread is checked.
 
-    A store of an older version is brought to this one, in one transaction.
+    One of an older version is as it was, see ``upgrade``.
     Raises StoreUnreadable (and not a byte has changed), sqlite3.Error and OSError.
     """
     version = _stored_version(path)
@@ -82,15 +82,23 @@ def connect(path: Path) -> sqlite3.Connection:
         db.execute("PRAGMA synchronous = FULL")  # each transaction says anew (agent/outbox_rows.py)
         db.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
         db.execute(f"PRAGMA journal_size_limit = {LOG_PAGES * FRAME_BYTES}")
-        if version < SCHEMA_VERSION:
-            added = "".join(_SCHEMAS[version:])
-            db.executescript(f"BEGIN IMMEDIATE; {added} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+        if version == 0:
+            db.execute("BEGIN IMMEDIATE")
+            upgrade(db, 0)
+            db.execute("COMMIT")
         with suppress(sqlite3.OperationalError):  # a full disk: the log can be read as it is
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # else it grows over crashes that follow each other
     except BaseException:
         db.close()
         raise
     return db
+
+
+def upgrade(db: sqlite3.Connection, version: int) -> None:
+    """Bring a store of an older ``version`` to this one, within a transaction. Raises sqlite3.Error."""
+    for statement in "".join(_SCHEMAS[version:]).split(";"):
+        db.execute(statement)
+    db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 def identity(path: Path) -> tuple[int, int] | None:

@@ -112,10 +112,14 @@ class OutboxLimits:
         self._rows.db.executemany("DELETE FROM drops WHERE first = ? AND last = ? AND reason = ?", ranges)
         return ranges
 
-    def declare_again(self, rejected: Entry) -> None:
-        """Note what a ``dropped`` event that is rejected has declared; once, for the hub may take none."""
-        for first, last, reason in told_again(rejected):
-            self._note(first, last, reason)
+    def note(self, ranges: Iterable[Range]) -> None:
+        """Have these numbers declared as lost."""
+        for first, last, reason in ranges:
+            extended = self._rows.db.execute(
+                "UPDATE drops SET last = ? WHERE last = ? AND reason = ?", (last, first - 1, reason)
+            ).rowcount
+            if not extended:
+                self._rows.db.execute("INSERT INTO drops VALUES (?,?,?)", (first, last, reason))
 
     def _free_one(self, may_drop: MayDrop) -> bool:
         """Let the next batch of what may go go; False if nothing may."""
@@ -137,18 +141,10 @@ class OutboxLimits:
     def _drop(self, sequence: int, reason: str) -> None:
         query = "SELECT kind, body, json_valid(body) FROM rows WHERE sequence = ?"
         kind, text, is_json = self._rows.db.execute(query, (sequence,)).fetchone()
-        for first, last, why in declared_by(parsed(text, is_json)) if kind == "event" else ():
-            self._note(first, last, why)
-        self._note(sequence, sequence, reason)
+        lost_with_it = declared_by(kind, parsed(text, is_json)) if kind == "event" else []
+        self.note([*lost_with_it, (sequence, sequence, reason)])
         self._rows.delete_unsent(sequence)
         self._rows.dropped += 1
-
-    def _note(self, first: int, last: int, reason: str) -> None:
-        extended = self._rows.db.execute(
-            "UPDATE drops SET last = ? WHERE last = ? AND reason = ?", (last, first - 1, reason)
-        ).rowcount
-        if not extended:
-            self._rows.db.execute("INSERT INTO drops VALUES (?,?,?)", (first, last, reason))
 
 
 def commits(
@@ -175,21 +171,20 @@ def dropped_event(boot_time_s: float, ranges: Sequence[Sequence[Any]], simulated
     return Entry("event", boot_time_s, body, simulated=simulated, urgent=True)
 
 
-def declared_by(body: Mapping[str, Any]) -> list[Range]:
-    """What the event with this body says is lost: to be declared anew if the event is lost itself."""
-    if body.get("event") == "dropped":
+def declared_by(kind: str, body: Mapping[str, Any]) -> list[Range]:
+    """What a row says is lost, if it is such an event: to be declared anew if the row is lost itself."""
+    event = body.get("event") if kind == "event" else None
+    if event == "dropped":
         return [(first, last, reason) for first, last, reason in body["ranges"]]
-    if body.get("event") == "rejected":
+    if event == "rejected":
         sequence = int(body["objectId"].rpartition("-")[2])
         return [(sequence, sequence, "rejected")]
     return []
 
 
-def told_again(rejected: Entry) -> list[Range]:
-    """What a ``dropped`` event has declared, and not a second time, marked as such; empty for all others."""
-    if is_rejection(rejected) or rejected.kind != "event":
-        return []
-    ranges = declared_by(rejected.body)
+def declared_again(rejected: Entry) -> list[Range]:
+    """What is declared once more since this event is rejected, marked so that there is no third time."""
+    ranges = [] if is_rejection(rejected) else declared_by(rejected.kind, rejected.body)
     return [(first, last, why + _AGAIN) for first, last, why in ranges if not why.endswith(_AGAIN)]
 
 

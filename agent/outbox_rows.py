@@ -14,7 +14,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from .outbox_file import NOT_SENT, PAGE_BYTES, StoreDamaged, StoreVanished, connect, identity
+from .outbox_file import (
+    NOT_SENT,
+    PAGE_BYTES,
+    SCHEMA_VERSION,
+    StoreDamaged,
+    StoreVanished,
+    connect,
+    identity,
+    upgrade,
+)
 from .reading import Entry, Row, StoredBody, json_text, object_id, sound
 
 COLUMNS = (
@@ -46,7 +55,8 @@ class OutboxRows:
             self.next_sequence = self.value("SELECT COALESCE(MAX(sequence), 0) + 1 FROM rows")
             self.unsent = self.value("SELECT COUNT(*) FROM rows WHERE sent_at_s < 0")
             self.sent = self.value("SELECT COUNT(*) FROM rows") - self.unsent
-            self.rejected = self.value("SELECT COUNT(*) FROM rejected")
+            self._version = self.value("PRAGMA user_version")
+            self.rejected = self.value("SELECT COUNT(*) FROM rejected") if self._version > 1 else 0
         except BaseException:
             self.db.close()
             raise
@@ -63,7 +73,9 @@ class OutboxRows:
 
     @contextmanager
     def transaction(self, *, durable: bool = True) -> Iterator[None]:
-        """All or nothing, in the file and in the counters. Raises StoreVanished.
+        """All or nothing, in the file and in the counters; the first brings the schema up to date.
+
+        Raises StoreVanished.
 
         Not ``durable``: a power cut before the next durable one may undo it, a crash of the process may not;
         it spares the card an fsync (sqlite.org/pragma.html#pragma_synchronous).
@@ -74,8 +86,11 @@ class OutboxRows:
         self.db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         self.db.execute("BEGIN IMMEDIATE")
         try:
+            if self._version < SCHEMA_VERSION:
+                upgrade(self.db, self._version)
             yield
             self.db.execute("COMMIT")
+            self._version = SCHEMA_VERSION
         except BaseException:
             with suppress(sqlite3.Error):
                 self.db.execute("ROLLBACK")

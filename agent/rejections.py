@@ -59,6 +59,8 @@ class Rejections:
 
     def newest(self, limit: int) -> list[Rejected]:
         """Up to ``limit`` of them, the latest first."""
+        if not self._rows.rejected:  # in a store of schema 1 there is no table either
+            return []
         found = self._rows.db.execute(
             f"SELECT {READ}, reason, rejected_boot_id, rejected_boot_time_s FROM rejected "  # noqa: S608
             "ORDER BY number DESC LIMIT ?",

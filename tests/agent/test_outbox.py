@@ -103,13 +103,25 @@ class Model:
     rejected: set[int] = field(default_factory=set)
 
     def lost_ranges(self, now: Contents) -> list[list[Any]]:
-        """The ranges of declarations that still stand or were delivered, and those yet to be declared."""
+        """The ranges of declarations that still stand or were delivered, and those yet to be declared.
+
+        One that was rejected has declared what is not to be declared again.
+        """
         ranges = list(now.undeclared)
         for sequence, body in self.bodies.items():
-            stands = sequence in now.rows or sequence in self.confirmed | self.rejected
-            if body.get("event") == "dropped" and stands:
-                ranges += body["ranges"]
+            if body.get("event") == "dropped" and self.stands(sequence, now):
+                final = [r for r in body["ranges"] if r[2].endswith(", again")]
+                ranges += final if sequence in self.rejected else body["ranges"]
         return ranges
+
+    def stands(self, sequence: int, now: Contents) -> bool:
+        return sequence in now.rows or sequence in self.confirmed | self.rejected
+
+    def rejections(self, now: Contents) -> set[int]:
+        """The numbers of rejected rows that an event tells of, and of such events that were rejected."""
+        events = {s: body for s, body in self.bodies.items() if body.get("event") == "rejected"}
+        told = {int(b["objectId"].split("-")[1]) for s, b in events.items() if self.stands(s, now)}
+        return told | (events.keys() & self.rejected)
 
     def dropped(self, now: Contents) -> Counter[int]:
         return Counter(s for first, last, _ in self.lost_ranges(now) for s in range(first, last + 1))
@@ -350,13 +362,15 @@ class OutboxMachine(RuleBasedStateMachine):
             return
         now = contents(self.path)
         assert size_on_disk(self.path) <= MIB, "bounded"
-        dropped = self.model.dropped(now)
+        dropped, rejections = self.model.dropped(now), self.model.rejections(now)
         assert all(count == 1 for count in dropped.values()), "declared exactly once"
         for sequence, body in self.model.bodies.items():
             if sequence in now.unsent:
                 assert now.rows[sequence][2] == body, "durable"
                 assert sequence not in dropped, "declared, but there"
-            elif sequence not in self.model.confirmed | self.model.rejected:
+            elif sequence in self.model.rejected:
+                assert (sequence in dropped) != (sequence in rejections), "declared, one way or the other"
+            elif sequence not in self.model.confirmed:
                 assert sequence in dropped, "kept"
             else:
                 assert sequence not in dropped
