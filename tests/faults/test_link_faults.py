@@ -56,7 +56,7 @@ TROUBLES = [
     on_hub("kick", r"connection lost"),
     on_hub("kick=0.1", f"{EVICTED}|{THROTTLED}"),
     on_hub("freeze", f"{UNCONFIRMED}|the link is dead"),
-    on_hub("slow=200", UNCONFIRMED, readings=10),
+    on_hub("slow=200", f"{UNCONFIRMED}|connection lost", readings=10),
     on_hub("throttle=1", "connection lost", readings=15),
     on_hub("quota", QUOTA),
     on_hub("lost-state", r"connection lost"),
