@@ -127,8 +127,8 @@ class Diagnosis:
         if ending.new_suspects:
             return Finding(
                 "suspects",
-                f"the hub ended {STRIKES} connections in a row when the same messages were sent: one of "
-                f"these {ending.new_suspects} may be what it does not take, and each is tried alone",
+                f"the hub ended {STRIKES} connections in a row when the same messages were sent "
+                f"({ending.new_suspects} of them): one may be what it does not take, and each is tried alone",
                 _USUAL,
             )
         return Finding(ending.error.failure.name, str(ending.error), _PACES.get(ending.error.failure, _USUAL))

@@ -141,6 +141,7 @@ def describe(status: Mapping[str, Any]) -> str:
         f"device    {status['deviceId'] or 'none'} at {status['hub'] or 'no hub'}",
         f"clock     {status['time']} ({status['timeQuality']})",
         f"link      {_link(link)}",
+        *_trouble(link),
         f"sending   {status['sendStatus']}, {outbox['backlog']} waiting"
         + (f" since {outbox['oldestUnsent']}" if outbox["oldestUnsent"] else "")
         + f", {outbox['inFlight']} in flight",
@@ -188,13 +189,18 @@ def _link(link: Mapping[str, Any]) -> str:
         text += f", attempt {link['attempts']}"
     if link["retryIn"] is not None:
         text += f", next in {link['retryIn']:.0f} s"
-    if link["lastError"]:
-        text += f": {link['lastError']}"
-        if link["errorSince"]:
-            text += f" (since {link['errorSince']})"
-    if link["suspects"]:
-        text += f"; {link['suspects']} messages are sent alone: the connection went whenever they were sent"
     return text
+
+
+def _trouble(link: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the link, if anything is, in lines of their own."""
+    lines = []
+    if link["lastError"]:
+        since = f" (since {link['errorSince']})" if link["errorSince"] else ""
+        lines.append(f"trouble   {link['lastError']}{since}")
+    if link["suspects"]:
+        lines.append(f"suspects  {link['suspects']} sent alone: the connection went whenever they were sent")
+    return lines
 
 
 def wind_text(sensor: Mapping[str, Any]) -> str:

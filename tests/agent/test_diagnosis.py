@@ -163,7 +163,7 @@ def test_new_suspects() -> None:
     third = replace(NOTHING_TAKEN, new_suspects=5)
     found = judged(NOTHING_TAKEN, NOTHING_TAKEN, third)
     assert found.name == "suspects"
-    assert "one of these 5" in found.text
+    assert "(5 of them)" in found.text
     assert found.pace == Pace()
     assert not found.slower
     assert judged(NOTHING_TAKEN, NOTHING_TAKEN, third, NOTHING_TAKEN).name == "nothing taken"

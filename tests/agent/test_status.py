@@ -45,7 +45,8 @@ def test_a_fresh_agent(snapshot: dict[str, Any]) -> None:
     """Nothing is made up: no sample, no hub, no message."""
     text = describe(snapshot)
     assert line(text, "device") == "device    none at no hub"
-    assert line(text, "link").startswith("link      off: no connection string")
+    assert line(text, "link") == "link      off"
+    assert line(text, "trouble").startswith("trouble   no connection string")
     assert line(text, "sensor") == "sensor    top: no sample yet"
     assert line(text, "received") == "received  0 messages"
 
@@ -53,6 +54,7 @@ def test_a_fresh_agent(snapshot: dict[str, Any]) -> None:
 def test_what_needs_attention_is_said(snapshot: dict[str, Any]) -> None:
     """Link, backlog, memory, faults, and what ends by itself."""
     link = {"state": "down", "since": "T1", "attempts": 14, "retryIn": 8.2, "lastError": "no answer"}
+    link |= {"errorSince": "T4", "suspects": 2}
     snapshot["link"] |= link
     snapshot["outbox"] |= {"backlog": 5, "oldestUnsent": "T0", "dropped": 2, "degraded": "disk full"}
     snapshot["sensors"]["top"] |= {"fault": "no answer at 0x28", "simulated": True}
@@ -61,7 +63,9 @@ def test_what_needs_attention_is_said(snapshot: dict[str, Any]) -> None:
     snapshot["actuators"] = {"beacon": actuator, "vent": {**actuator, "fault": "stuck", "secondsLeft": None}}
     snapshot |= {"messagesReceived": 1, "lastMessageReceived": "T3"}
     text = describe(snapshot)
-    assert line(text, "link") == "link      down since T1, attempt 14, next in 8 s: no answer"
+    assert line(text, "link") == "link      down since T1, attempt 14, next in 8 s"
+    assert line(text, "trouble") == "trouble   no answer (since T4)"
+    assert line(text, "suspects").startswith("suspects  2 sent alone")
     assert "5 waiting since T0" in line(text, "sending")
     assert "2 dropped" in line(text, "outbox")
     assert "IN MEMORY ONLY: disk full" in line(text, "outbox")

@@ -67,7 +67,7 @@ def test_status_says_what_it_looks_like(tmp_path: Path, fault: str) -> None:
         if behind:
             backlog(mast.state, behind)
         with mast.run() as agent:
-            wait_for(lambda: re.search(f"link  .*({words})", mast.ask("status").stdout), words)
+            wait_for(lambda: re.search(f"trouble  .*({words})", mast.ask("status").stdout), words)
             assert re.search(f"hub link (still )?down: ({words})", agent.err)
             assert agent.end() == 0, agent.err
             assert "Traceback" not in agent.err
