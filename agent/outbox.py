@@ -13,15 +13,15 @@ Invariants, each with a test of its name in tests/agent/test_outbox.py:
  8. confirmed    a confirmation is written with the next append, by ``flush``, or repeated after a crash.
  9. rejected     a row is set aside in the commit that stores the event which says so; such an event, if it
                  is rejected itself, without another. The ranges of a ``dropped`` event that is rejected are
-                 declared once more, when something else was confirmed, and not a third time: a hub that took
-                 no such event would cost connections for ever.
+                 declared once more, with the next confirmations or at a clean stop, and not a third time: a
+                 hub that takes no such event would cost connections for ever.
 
 SQLite in WAL mode with synchronous=FULL: one fsync a commit, and a commit survives a power cut. Confirmations
-alone are not worth an fsync (synchronous=NORMAL, but where the log is moved into the file): a power cut repeats
-messages, and loses none. The log is one file, its frames are valid up to the first that is not whole
-(sqlite.org/fileformat2.html, 4.1 and 4.4), and an fsync writes all before it: so a cut undoes the commits since
-the last durable one, last first, and nothing else.
-A store of an older schema is brought to this one by the first commit. Until then, as on a card that cannot be
+alone are not worth an fsync (synchronous=NORMAL: only where the log is begun anew or moved into the file): a
+power cut repeats messages, and loses none. For the log counts up to its first frame that is not whole, by a
+checksum over all before it (sqlite.org/fileformat2.html, 4.1), and an fsync takes all of it to the card: a
+cut undoes commits since the last durable one, the last first, and nothing else.
+A store of an older schema is brought to this one by the first commit; until then, as on a card that cannot be
 written, it is read as it is.
 Thread safety: one thread at a time, the outbox writer's.
 """

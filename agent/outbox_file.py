@@ -76,8 +76,9 @@ def connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
     try:
         db.text_factory = methodcaller("decode", "utf-8", "replace")  # a flipped bit costs a letter
-        db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
-        db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # so that a file can follow a lowered limit
+        if version == 0:  # on a full disk these fail for a store that is there as well
+            db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+            db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # so that a file can follow a lowered limit
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")  # each transaction says anew (agent/outbox_rows.py)
         db.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")

@@ -73,10 +73,9 @@ class OutboxRows:
 
     @contextmanager
     def transaction(self, *, durable: bool = True) -> Iterator[None]:
-        """All or nothing, in the file and in the counters; the first brings the schema up to date.
+        """All or nothing, in the file and in the counters; the first one brings the schema up to date.
 
-        Raises StoreVanished.
-
+        Raises StoreVanished, sqlite3.Error and OSError.
         Not ``durable``: a power cut before the next durable one may undo it, a crash of the process may not;
         it spares the card an fsync (sqlite.org/pragma.html#pragma_synchronous).
         """

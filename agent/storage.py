@@ -73,7 +73,7 @@ class Storage:
 
     @property
     def due(self) -> float:
-        """When a failed disk is tried again. Where this changes, ``unsent`` may give rows it did not before."""
+        """When a failed disk is tried again; whenever this changes, ``unsent`` may have rows not told of."""
         return self._retry_at if self.degraded is not None else float("inf")
 
     @property

@@ -186,6 +186,22 @@ def test_a_backlog_that_has_run_low_waits_for_the_store() -> None:
     assert numbers(lanes.take(7)) == [8, 9, 10, 11, 12, 13]
 
 
+def test_none_lost_what_is_let_go_of_while_the_store_is_asked(lanes: Lanes) -> None:
+    """Live rows that come back and are too many are not in its answer, and are fetched after it."""
+    stored = rows(*range(1, 6))
+    lanes.offer(stored)
+    taken = lanes.take(5)
+    more = rows(*range(6, 11))
+    lanes.offer(more)
+    lanes.doubt()
+    limit = lanes.missing()
+    lanes.known()
+    lanes.give_back(taken)
+    lanes.fetched([], limit)
+    fetch(lanes, stored + more)
+    assert [numbers(lanes.take(9)) for _ in range(3)] == [[6, 7, 8, 9, 10], [1, 2, 3, 4, 5], []]
+
+
 class LanesMachine(RuleBasedStateMachine):
     """Lanes beside a store: a list of rows with what is known of each."""
 

@@ -60,3 +60,34 @@ def test_a_rejected_row_is_let_go_of_and_declared() -> None:
     assert box.unsent(9) == [event, well]
     assert box.reject([poison, event], "poison", 99.0) == []
     assert box.unsent(9) == [well]
+
+
+def numbers_lost(box: MemoryOutbox) -> list[int]:
+    """What is to be declared."""
+    declaration = box.take_declaration()
+    ranges = declaration.body["ranges"] if declaration else []
+    return [n for first, last, _ in ranges for n in range(first, last + 1)]
+
+
+def test_a_rejection_whose_event_is_dropped_is_declared() -> None:
+    """The number of the row that was let go of is then in a range, once."""
+    box = memory()
+    rows = box.append(readings(2))
+    box.reject(rows[:1], "poison", 99.0)
+    box.append(readings(3))
+    assert sorted(numbers_lost(box)) == [1, 2, 3]
+
+
+def test_a_drop_whose_event_is_rejected_is_declared_once_more() -> None:
+    """As on disk: a second rejection is the end of it."""
+    box = memory(4)
+    box.append(readings(5))
+    (first,) = box.flush()
+    box.remove(box.rows()[:2])
+    (event,) = box.reject([first], "poison", 99.0)
+    assert event.entry.body["objectId"] == first.object_id
+    box.confirm([event])
+    again, _ = box.append(readings(1))
+    assert again.entry.body["ranges"] == [[2, 2, "memory-full"], [1, 1, "memory-full, again"]]
+    box.reject([again], "poison", 99.0)
+    assert numbers_lost(box) == [2]

@@ -639,42 +639,168 @@ PRAGMA user_version = 1;
 
 @pytest.mark.parametrize("killed", [False, True])
 def test_a_store_of_schema_1_is_brought_to_2_with_all_it_holds(tmp_path: Path, killed: bool) -> None:
-    """Rows, clocks and undeclared drops are as they were, and rows can be rejected; killed or closed."""
+    """By the first commit; all is as it was, and rows can be rejected; killed or closed."""
     path = tmp_path / "outbox.db"
     with closing(sqlite3.connect(path)) as db:
         db.executescript(SCHEMA_1)
         if killed:
             path = copy(path, tmp_path / "copy", with_index=False)
     box = new(path)
+    (row,) = box.unsent(9)
+    assert (box.rejected(9), box.stats().rejected) == ([], 0)
+    assert [row.entry.body.get("ranges") for row in box.flush()] == [[[1, 3, "full"]]]
     with closing(sqlite3.connect(copy(path, tmp_path / "crash"))) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (2,), "durable"
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    (row,) = box.unsent(9)
     assert row == Row(
         5, "run1", "boot-1", Entry("outcome", 2.5, {"n": 5}, correlation_id="c", key="k", urgent=True)
     )
     assert box.clocks == {"boot-1": BootClock(1.78e9, True)}
-    assert (box.next_sequence, box.stats().sent, box.created) == (6, 1, False)
+    assert (box.next_sequence, box.stats().sent, box.created) == (7, 1, False)
     (event,) = reject(box, [row])
     assert [kept.row for kept in box.rejected(9)] == [row]
-    assert [row.entry.body.get("ranges") for row in box.flush()] == [[[1, 3, "full"]]]
     assert event.entry.body["kind"] == "outcome"
     box.close()
 
 
 def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is one transaction: the store is of schema 1 with all its rows, or of schema 2."""
+    """It is of one commit with what was to be written; the store can be read before, and written after."""
     path = tmp_path / "outbox.db"
     with closing(sqlite3.connect(path)) as db:
         db.executescript(SCHEMA_1)
+    box = new(path)
+    before = box.stats()
     with monkeypatch.context() as patched:
         patched.setattr("agent.outbox_file._SCHEMAS", ("", "CREATE TABLE rejected (n); no SQL;"))
-        with pytest.raises(sqlite3.OperationalError):
-            new(path)
+        for _ in range(2):
+            with pytest.raises(sqlite3.OperationalError):
+                box.append([reading()])
+    assert box.stats() == before
+    assert [row.sequence for row in box.unsent(9)] == [5]
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("SELECT COUNT(*) FROM sqlite_schema WHERE name = 'rejected'").fetchone() == (0,)
         assert db.execute("PRAGMA user_version").fetchone() == (1,)
         assert db.execute("SELECT COUNT(*) FROM rows").fetchone() == (2,)
+    assert [row.sequence for row in box.append([reading()])] == [6]
+    assert len(reject(box, box.unsent(1))) == 1
+    box.close()
+
+
+def accounted_for(box: Outbox) -> set[int]:
+    """Numbers that are there, or are declared by what waits or is to come."""
+    now = contents(box._rows.path)
+    bodies = [body for sent, _, body in now.rows.values() if not sent]
+    ranges = [*now.undeclared, *(r for body in bodies for r in body.get("ranges", ()))]
+    rejected = {int(b["objectId"].split("-")[1]) for b in bodies if b.get("event") == "rejected"}
+    return now.rows.keys() | rejected | {s for first, last, _ in ranges for s in range(first, last + 1)}
+
+
+def fill_up(box: Outbox) -> None:
+    """Until all that stood there was dropped."""
+    last = box.next_sequence - 1
+    while last in contents(box._rows.path).unsent:
+        box.append([reading(n, 3900) for n in range(8)])
+
+
+def test_declared_a_rejection_whose_event_is_dropped(tmp_path: Path) -> None:
+    """The number of the row that was set aside is then in a range, with why."""
+    box = new(tmp_path / "outbox.db", max_bytes=MIB)
+    rows = box.append([reading(n) for n in range(5)])
+    reject(box, rows[2:3])
+    fill_up(box)
+    assert accounted_for(box) == set(range(1, box.next_sequence))
+    (declaration,) = box.flush()
+    assert [3, 3, "rejected"] in declaration.entry.body["ranges"]
+    box.close()
+
+
+def test_declared_a_drop_whose_event_is_rejected_is_told_once_more(tmp_path: Path) -> None:
+    """Once something else got through; if that is rejected as well, it is the end of it."""
+    box = new(tmp_path / "outbox.db", max_bytes=MIB)
+    box.append([reading()])
+    fill_up(box)
+    (first,) = box.flush()
+    (lost,) = first.entry.body["ranges"]
+    (said,) = reject(box, [first])
+    assert said.entry.body["objectId"] == first.object_id
+    assert accounted_for(box) == set(range(1, box.next_sequence))
+    assert [row.entry.kind for row in box.append([reading()])] == ["reading"], "nothing was confirmed"
+    box.confirm(box.unsent(1), NOW_S)
+    again, _ = box.append([reading()])
+    assert again.entry.body["ranges"] == [[*lost[:2], "full, again"]]
+    reject(box, [again])
+    box.confirm(box.unsent(1), NOW_S)
+    assert box.flush() == []
+    box.close()
+
+
+def pragma_of_each_commit(box: Outbox) -> list[str]:
+    """How SQLite is told to write each commit from now on; with FULL it ends in an fsync of the log."""
+    mode = ""
+    modes: list[str] = []
+
+    def traced(statement: str) -> None:
+        nonlocal mode
+        if statement.startswith("PRAGMA synchronous"):
+            mode = statement.rpartition(" ")[2]
+        elif statement == "COMMIT":
+            modes.append(mode)
+
+    box._rows.db.set_trace_callback(traced)
+    return modes
+
+
+def test_durable_all_but_confirmations_alone_is_written_with_an_fsync(tmp_path: Path) -> None:
+    """Rows, rejections, clocks, drops and declarations are on the card when the call returns."""
+    box = new(tmp_path / "outbox.db", max_bytes=MIB)
+    modes = pragma_of_each_commit(box)
+    rows = box.append([reading(n) for n in range(9)])
+    box.confirm(rows[:3], NOW_S)
+    box.flush()
+    reject(box, rows[3:4])
+    box.set_clock("boot", BootClock(NOW_S, True))
+    box.expire(NOW_S + 10**6, 1e9, 1.0)
+    assert len(box.flush()) == 1
+    assert modes == ["FULL", "NORMAL", "FULL", "FULL", "FULL", "FULL"]
+    box.close()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_durable_a_power_cut_undoes_the_last_confirmations_alone(tmp_path: Path, seed: int) -> None:
+    """Whatever became of what the log got since the last fsync: all, part, nothing or garbage of it."""
+    rng = random.Random(seed)
+    box = new(tmp_path / "outbox.db")
+    box._rows.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    rows = [row for _ in range(4) for row in box.append([reading(n, 300) for n in range(10)])]
+    log = Path(f"{box._rows.path}-wal")
+    box.confirm(rows[:5], NOW_S)
+    box.flush()
+    before = log.stat().st_size
+    last = box.append([reading()])
+    synced = log.stat().st_size
+    assert synced > before, "the log was not begun anew"
+    for n in range(5, 25, 5):
+        box.confirm(rows[n : n + 5], NOW_S)
+        box.flush()
+    written = log.stat().st_size
+    assert written > synced
+    for cut in range(12):
+        path = copy(box._rows.path, tmp_path / f"cut-{cut}", with_index=False)
+        with Path(f"{path}-wal").open("r+b") as file:
+            at = synced if cut == 0 else rng.randrange(synced, written)
+            if cut % 2:
+                file.truncate(at)
+            else:  # pages reach a card in any order
+                file.seek(at)
+                file.write(rng.choice([bytes, rng.randbytes])(min(FRAME_BYTES, written - at)))
+        after = new(path, run="00000002")
+        now = contents(path)
+        assert now.rows.keys() == {row.sequence for row in rows + last}, "durable"
+        assert set(range(1, 6)) <= now.sent <= set(range(1, 26)), "durable, with the append that followed"
+        assert now.sent == set(range(1, len(now.sent) + 1)), "the last are undone first"
+        assert after._rows.db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        after.close()
+    box.close()
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from agent.outbox_file import StoreDamaged
 from agent.reading import Entry, Row
 from agent.storage import Storage
 from agent.timekeeping import BootClock
+from tests.agent.test_outbox import SCHEMA_1
 
 RUN = "9f3c01ab"
 
@@ -154,6 +157,38 @@ box.close(32.0)
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("confirmed", [False, True])
+def test_an_old_store_on_a_full_disk_is_sent_and_upgraded_when_there_is_room(
+    small_disk: Path, confirmed: bool
+) -> None:
+    """What an older version has left is not out of reach until somebody frees the card."""
+    path = small_disk / "outbox.db"
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(SCHEMA_1)
+        with suppress(OSError), (small_disk / "filler").open("wb", buffering=0) as filler:
+            while True:
+                filler.write(b"x" * 4096)
+        box = opened(path)
+        box.append([reading(7)], anything, 0.0)
+    assert box.degraded is not None
+    (old,) = [row for row in everything(box) if row.run != RUN]
+    assert (old.sequence, old.entry.body) == (5, {"n": 5})
+    assert (numbers(box), box.rejected(9, 0.0), box.stats(0.0).rejected) == ([7], [], 0)
+    if confirmed:
+        box.confirm([old], 1.79e9)
+    box.maintain(31.0)
+    assert box.degraded is not None
+    assert box.reject([old], "poison", anything, 32.0) is None
+    subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
+    box.maintain(61.0)
+    assert (box.degraded, box.in_memory) == (None, 0)
+    assert (old in everything(box)) != confirmed
+    said = box.reject(everything(box)[:1], "poison", anything, 62.0)
+    assert said is not None
+    assert len(said) == len(box.rejected(9, 62.0)) == 1
+    box.close(63.0)
 
 
 @pytest.mark.parametrize("where", ["start", "middle"])

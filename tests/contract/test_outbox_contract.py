@@ -169,3 +169,34 @@ def test_a_rejected_row_is_offered_no_more_and_declared_once(box: Rig) -> None:
     assert [r.sequence for r in box.unsent(9)] == [rows[1].sequence, rows[2].sequence]
     (after,) = box.append([reading(3)])
     assert after.sequence == event.sequence + 1
+
+
+def lost(rows: Collection[Row]) -> set[int]:
+    """The numbers that these rows declare as dropped."""
+    ranges = [r for row in rows for r in row.entry.body.get("ranges", ())]
+    return {n for first, last, _ in ranges for n in range(first, last + 1)}
+
+
+def test_a_declaration_that_is_rejected_is_made_once_more(box: Rig) -> None:
+    """When something else got through; if that is rejected too there is no third: the chain has an end."""
+    for n in range(150):
+        box.append([reading(n)])
+    first = box.flush()
+    assert lost(first)
+    assert len(box.reject(first, "poison")) == 1
+    assert not lost(box.append([reading(150)])), "nothing got through"
+    box.confirm(box.unsent(1))
+    again = box.append([reading(151)])[:1]
+    assert lost(first) <= lost(again)
+    box.reject(again, "poison")
+    box.confirm(box.unsent(1))
+    assert not lost(first) & lost(box.append([reading(152)]))
+
+
+def test_a_rejection_whose_event_is_dropped_is_declared_as_a_drop(box: Rig) -> None:
+    """That a number will never come is not forgotten with the event that said so."""
+    rows = box.append([reading(n) for n in range(3)])
+    (event,) = box.reject(rows[1:2], "poison")
+    for n in range(150):
+        box.append([reading(n)])
+    assert {rows[1].sequence, event.sequence} <= lost(box.flush())
