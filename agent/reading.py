@@ -56,11 +56,11 @@ class Row:
     run: str
     boot_id: str
     entry: Entry
+    object_id: str = field(init=False, compare=False, repr=False)
+    """Unique over everything a device ever sends; consumers drop duplicates by it."""
 
-    @property
-    def object_id(self) -> str:
-        """Unique over everything a device ever sends; consumers drop duplicates by it."""
-        return object_id(self.run, self.sequence)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "object_id", object_id(self.run, self.sequence))  # asked for often
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,7 +112,8 @@ class Storage:
     def confirm(self, rows: Collection[Row], at_s: float) -> None:
         """The hub has these rows."""
         if self._disk is not None:
-            self._disk.confirm([row for row in rows if row not in self._memory], at_s)
+            on_disk = [row for row in rows if row not in self._memory] if len(self._memory) else rows
+            self._disk.confirm(on_disk, at_s)
         self._memory.confirm(rows)
 
     def reject(self, rows: Collection[Row], reason: str, may_drop: MayDrop, now: float) -> list[Row] | None:
