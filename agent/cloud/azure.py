@@ -1,14 +1,10 @@
-"""Azure IoT Hub by the Azure SDK: the only importer of azure.iot.
+"""Azure IoT Hub by the Azure SDK: with agent/cloud/sdk.py, the only importer of azure.iot.
 
 The SDK is held at arm's length. Its own retry is off; what blocks in it (connecting, shutting down) runs on a
 thread that nobody waits for; a client is used for one connection only. Messages go straight into the SDK's
 MQTT transport: its ``send_message`` has no deadline and changes threads four times a message, which doubles
 what sending costs. Cloud-to-device messages are taken in the order of their arrival; the SDK's handlers run
 in a pool of four threads and lose it.
-
-What is used of the SDK beyond its documented interface, and why the version is pinned exactly: the client's
-``_mqtt_pipeline`` (its events) and ``_enable_feature``, the transport at the pipeline's end with its paho
-client (see ``_mend``), the function that encodes a message's properties, and ``pipeline_thread``.
 """
 
 from __future__ import annotations
@@ -28,6 +24,15 @@ from ..reading import Message
 from . import CloudMessage, Failure, HubError
 from .credentials import Credential
 from .explaining import explain
+from .sdk import (
+    dropped,
+    log_what_is_odd,
+    on_callback_thread,
+    on_pipeline_thread,
+    resetting,
+    topic_of,
+    transport_of,
+)
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +115,7 @@ class AzureHubClient:
                 self._credential.connection_string, **self._arguments
             )
             pipeline = client._mqtt_pipeline
-            transport = _transport(pipeline)
+            transport = transport_of(pipeline)
             with self._lock:
                 late = self._closing is not None  # and whoever closed us had nothing to shut down
                 if not late:
@@ -119,7 +124,7 @@ class AzureHubClient:
             if late:
                 client.shutdown()
                 raise self._closed()
-            pipeline.on_background_exception = _log_what_is_odd
+            pipeline.on_background_exception = log_what_is_odd
             pipeline.on_c2d_message_received = self._received
             self._mend(transport._mqtt_client)
             client.connect()
@@ -146,12 +151,12 @@ class AzureHubClient:
 
         def note_disconnect(client: Any, userdata: Any, code: int) -> None:
             if code:  # the SDK tells the reason later than that the connection went
-                self._lost = self._lost or self._explain(_dropped(code))
+                self._lost = self._lost or self._explain(dropped(code))
             on_disconnect(client, userdata, code)
 
         paho.on_subscribe, paho.on_disconnect = note_subscription, note_disconnect
-        paho._sock_send = _resetting(paho._sock_send)
-        paho._sock_recv = _resetting(paho._sock_recv)
+        paho._sock_send = resetting(paho._sock_send)
+        paho._sock_recv = resetting(paho._sock_recv)
 
     # --- up
 
@@ -170,7 +175,7 @@ class AzureHubClient:
 
         try:
             # paho keeps the connection's window, and writes on a thread of its own
-            topic = _topic(message, self._credential.device_id)
+            topic = topic_of(message, self._credential.device_id)
             transport.publish(topic=topic, payload=message.body, callback=completed)
         except Exception as error:  # noqa: BLE001  (each message has its own answer)
             self._completed(future, error)
@@ -189,7 +194,7 @@ class AzureHubClient:
     # --- down
 
     def _received(self, received: Any) -> None:
-        """On the SDK's callback thread, which confirmations need: nothing waits in here."""
+        """On the SDK's callback thread, of which there is one for all: nothing waits in here."""
         message = CloudMessage(
             body=received.data if isinstance(received.data, bytes) else str(received.data).encode(),
             received_boot_s=self._clock.monotonic(),
@@ -227,7 +232,7 @@ class AzureHubClient:
                 except Exception as error:  # noqa: BLE001  (it is given up in any case)
                     log.debug("the SDK did not shut down cleanly: %r", error)
             # nobody sends again what the SDK has acknowledged: it passes through both of its threads
-            _on_pipeline(lambda: _on_callback_thread(lambda: self._inbox.put(None)))
+            on_pipeline_thread(lambda: on_callback_thread(lambda: self._inbox.put(None)))
             self._reader.join()
         with self._lock:
             left, self._unconfirmed = self._unconfirmed, set()
@@ -241,65 +246,6 @@ class AzureHubClient:
 
     def _explain(self, error: BaseException) -> HubError:
         return explain(error, self._credential, clock_trusted=self._clock_trusted())
-
-
-def _topic(message: Message, device_id: str) -> str:
-    """Where ``message`` is published: the properties are part of it."""
-    from azure.iot.device import Message as SdkMessage
-    from azure.iot.device.iothub.pipeline import mqtt_topic_iothub as topics
-
-    carrier: Any = SdkMessage(b"", message.message_id, message.content_encoding, message.content_type)  # type: ignore[no-untyped-call]
-    carrier.correlation_id = message.correlation_id
-    carrier.custom_properties = message.properties
-    base = topics.get_telemetry_topic_for_publish(device_id, None)  # type: ignore[no-untyped-call]
-    return str(topics.encode_message_properties_in_topic(carrier, base))  # type: ignore[no-untyped-call]
-
-
-def _dropped(code: int) -> BaseException:
-    from azure.iot.device.common.transport_exceptions import ConnectionDroppedError
-    from paho.mqtt.client import error_string
-
-    return ConnectionDroppedError(error_string(code))
-
-
-def _log_what_is_odd(error: BaseException) -> None:
-    """The SDK's background exceptions. That a connection went is known before."""
-    if type(error).__name__ != "ConnectionDroppedError":
-        log.warning("the Azure SDK reports %s: %s", type(error).__name__, error)
-
-
-def _on_pipeline(work: Callable[[], None]) -> None:
-    from azure.iot.device.common.pipeline import pipeline_thread
-
-    pipeline_thread.invoke_on_pipeline_thread_nowait(work)()  # type: ignore[no-untyped-call]
-
-
-def _on_callback_thread(work: Callable[[], None]) -> None:
-    from azure.iot.device.common.pipeline import pipeline_thread
-
-    pipeline_thread.invoke_on_callback_thread_nowait(work)()  # type: ignore[no-untyped-call]
-
-
-def _transport(pipeline: Any) -> Any:
-    """The SDK's MQTT transport, at the end of the pipeline."""
-    stage = pipeline._pipeline
-    while stage.next is not None:
-        stage = stage.next
-    return stage.transport
-
-
-def _resetting(work: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """``work`` on a socket, whose every failure is one of ConnectionError; would-block is none."""
-
-    def on_socket(argument: Any) -> Any:
-        try:
-            return work(argument)
-        except (BlockingIOError, ConnectionError):
-            raise
-        except OSError as error:
-            raise ConnectionResetError(str(error)) from error
-
-    return on_socket
 
 
 def _in_background(name: str, work: Callable[[], None], future: Future[None] | None = None) -> Future[None]:

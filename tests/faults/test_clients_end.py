@@ -17,8 +17,9 @@ from azure.iot.device.common.alarm import Alarm
 from paho.mqtt.client import MQTT_ERR_CONN_LOST
 
 from agent.cloud import Failure, HubError
-from agent.cloud.azure import AzureHubClient, HubOptions, _on_pipeline
+from agent.cloud.azure import AzureHubClient, HubOptions
 from agent.cloud.credentials import parse
+from agent.cloud.sdk import on_pipeline_thread
 from agent.localhub.hub import LocalHub
 from agent.localhub.thread import HubThread
 from agent.reading import Message
@@ -70,7 +71,7 @@ def test_a_socket_that_breaks_is_a_lost_connection(
             patch.setattr(ssl.SSLSocket, where, broken)
             sending = one.send(Message(b"{}", "m-1"))
             reader.join(TIMEOUT_S)
-        _on_pipeline(told.set)  # behind what paho's thread had to tell
+        on_pipeline_thread(told.set)  # behind what paho's thread had to tell
         assert told.wait(TIMEOUT_S)
         assert not one.connected
         with pytest.raises(HubError) as caught:

@@ -31,8 +31,9 @@ from azure.iot.device import Message as SdkMessage
 from agent.backoff import Backoff, Pace
 from agent.batching import Batcher, Batching, metered_bytes
 from agent.cloud import MAX_MESSAGE_BYTES, CloudMessage, Failure
-from agent.cloud.azure import AzureHubClient, HubOptions, _on_callback_thread
+from agent.cloud.azure import AzureHubClient, HubOptions
 from agent.cloud.credentials import parse
+from agent.cloud.sdk import on_callback_thread
 from agent.localhub.faults import Fault
 from agent.localhub.hub import LocalHub
 from agent.localhub.thread import HubThread
@@ -584,7 +585,7 @@ def test_trap_09_why_it_went_is_known_as_soon_as_it_has_gone(hub: LocalHub) -> N
     busy = threading.Event()
     try:
         client.connect().result(PATIENCE_S)
-        _on_callback_thread(lambda: busy.wait(PATIENCE_S) and None)
+        on_callback_thread(lambda: busy.wait(PATIENCE_S) and None)
         hub.faults.set(Fault("freeze"))
         eventually(lambda: not client.connected)
         lost = client.lost
