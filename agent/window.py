@@ -4,7 +4,8 @@ Invariants, each with a test of its name in tests/agent/test_window.py:
 
 1. bounded     never more than the given number of messages in flight, and a suspect only alone.
 2. accounted   every row taken is confirmed, rejected, given back or held as a suspect; none twice.
-3. deadline    a confirmation that stays away for ``send_timeout_s`` is a problem of the link.
+3. deadline    no confirmation for ``send_timeout_s``, or a message that was passed over for so long, is a
+               problem of the link.
 """
 
 from __future__ import annotations
