@@ -8,7 +8,7 @@ observation, and tried again slowly: each would be made worse by haste.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .backoff import Pace
 from .cloud import WINDOW, Failure, HubError
@@ -91,7 +91,7 @@ class Diagnosis:
             self.forget()
         self._row = [*self._row, ending][-_IN_A_ROW:]
         self._count += 1
-        if ending.suspect and ending.confirmed:
+        if ending.suspect and ending.confirmed and ending.error.failure is Failure.LOST:
             return Finding(
                 "suspect",
                 f"the hub ended the connection when message {ending.suspect} was sent, and took others: it "
@@ -131,7 +131,12 @@ class Diagnosis:
                 f"({ending.new_suspects} of them): one may be what it does not take, and each is tried alone",
                 _USUAL,
             )
-        return Finding(ending.error.failure.name, str(ending.error), _PACES.get(ending.error.failure, _USUAL))
+        pace = _PACES.get(ending.error.failure, _USUAL)
+        if (
+            ending.confirmed and ending.up_for_s is not None
+        ):  # what lived and worked is not left alone for long
+            pace = replace(pace, cap_s=min(pace.cap_s, max(pace.base_s, ending.up_for_s / 4)))
+        return Finding(ending.error.failure.name, str(ending.error), pace)
 
     def forget(self) -> None:
         """The link has been stable: what was before says nothing about what comes."""

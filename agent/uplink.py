@@ -32,11 +32,15 @@ log = logging.getLogger(__name__)
 HANDED_OVER = 2 * WINDOW
 """In flight at most: a window on the wire, and the next one at hand, so that the wire never waits for us."""
 
+_FEWEST = 4  # at once, however slowly the hub wants it: one that is never confirmed must not hold up all
+
 _MOST_ABANDONED = 10  # past so many clients that never ended the process is better begun anew
 _POLL_S = 1.0  # how soon a lost connection is noticed while nothing is in flight
 _CLOCK_STEP_S = 60.0
 _CLOCK_POLL_S = 5.0  # how soon a clock that was set is noticed while the link is down
 _STABLE_S = 300.0
+_PROVEN_UP_S = 5.0  # a connection that has confirmed nothing is not said to be up before
+_WORTH_A_LINE_S = 10.0
 
 State = Literal["down", "connecting", "up"]
 
@@ -129,6 +133,7 @@ class Uplink:
         self._error: tuple[str, str, float] | None = None  # its name, in words, since when
         self._said: set[str] = set()  # troubles logged since the link was stable
         self._said_up = False  # whether the last line was that it is up
+        self._up_line = ""
         self.status = LinkStatus("down", now)
 
     @property
@@ -154,7 +159,7 @@ class Uplink:
             self._check_connecting(now)
         if self._state == "up":
             self._check_up(now)
-        self._publish_status()
+        self._publish_status(now)
         return self._next_due(now)
 
     def stop(self, now: float) -> None:
@@ -162,7 +167,7 @@ class Uplink:
         self._window.stop(now)
         self._drop_client(now)
         self._enter("down", now)
-        self._publish_status()
+        self._publish_status(now)
 
     @property
     def closed(self) -> bool:
@@ -189,16 +194,14 @@ class Uplink:
             self._up(now)
         elif now >= self._deadline:
             waited = f"no answer within {self._times.connect_s:.0f} s"
-            remedy = "is the network up, does a firewall drop port 8883?"
+            remedy = "is the network up, or very slow? does a firewall drop port 8883? else the hub is busy"
             self._fail(now, Ending(HubError(Failure.SILENT, f"{waited}: {remedy}")))
 
     def _up(self, now: float) -> None:
-        if not self._said_up:
-            away = _span(now - self._down_since)
-            log.info(
-                "hub link up" + (f" after {self._attempts} attempts, {away}" if self._attempts > 1 else "")
-            )
-            self._said_up = True
+        away = _span(now - self._down_since)
+        self._up_line = "hub link up" + (
+            f" after {self._attempts} attempts, {away}" if self._attempts > 1 else ""
+        )
         self._attempts = 0
         self._error = None
         self._renew_at = now + self._times.token_life_s * self._rng.uniform(0.75, 0.9)
@@ -211,8 +214,13 @@ class Uplink:
     def _check_up(self, now: float) -> None:
         assert self._client is not None  # noqa: S101  (for the type checker)
         problem = self._window.collect(now)
+        if not self._said_up and (self._window.confirmed or now >= self._since + _PROVEN_UP_S):
+            log.info(self._up_line)
+            self._said_up = True
         if problem is None and not self._client.connected:
-            problem = HubError(Failure.LOST, "connection lost")
+            problem = HubError(
+                Failure.LOST, "connection lost: the hub or the network ended it and gave no reason"
+            )
         if problem is not None:
             self._lost(now, self._client.lost or problem)
         elif self._clock_was_set(now):
@@ -247,18 +255,19 @@ class Uplink:
 
     def _fail(self, now: float, ending: Ending) -> None:
         found = self._diagnosis.judge(ending)
-        self._say(now, found)
+        delay_s = self._backoff.next_delay(found.pace)
+        self._say(found, delay_s)
         if found.slower:
-            self._most = max(1, self._most // 2)
+            self._most = max(_FEWEST, self._most // 2)
         since = now if self._error is None or self._error[0] != found.name else self._error[2]
         self._error = (found.name, found.text, since)
         self._drop_client(now)
-        self._retry_at = now + self._backoff.next_delay(found.pace)
+        self._retry_at = now + delay_s
         self._enter("down", now)
 
-    def _say(self, now: float, found: Finding) -> None:
-        """Each trouble once, however often the link comes and goes; again if it then stays away."""
-        if found.name not in self._said or (self._said_up and now - self._down_since > _STABLE_S):
+    def _say(self, found: Finding, delay_s: float) -> None:
+        """Each trouble once, however often the link comes and goes; again if it stays away for a while."""
+        if found.name not in self._said or (self._said_up and delay_s > _WORTH_A_LINE_S):
             log.warning(
                 "hub link %sdown: %s", "" if self._said_up or not self._said else "still ", found.text
             )
@@ -306,7 +315,7 @@ class Uplink:
             return self._deadline
         return now + _POLL_S
 
-    def _publish_status(self) -> None:
+    def _publish_status(self, now: float) -> None:
         self.status = LinkStatus(
             state=self._state,
             since_boot_s=self._since if self._state == "up" else self._down_since,
@@ -315,7 +324,8 @@ class Uplink:
             confirmed=self._window.total,
             last_error=self._error[1] if self._error else None,
             error_since_boot_s=self._error[2] if self._error else None,
-            retry_at_boot_s=self._retry_at if self._state == "down" else None,
+            # past it means behind a client that hangs
+            retry_at_boot_s=self._retry_at if self._state == "down" and self._retry_at > now else None,
             suspects=self._window.suspects,
             abandoned_clients=len(self._abandoned),
         )

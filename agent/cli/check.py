@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agent.cloud.credentials import Credential, CredentialError, find
+from agent.cloud.explaining import explain
 from agent.config import ActuatorConfig, Config, ConfigError, SensorConfig, load, resolved
 from agent.config import find as find_config
 from agent.control import ControlClient, ControlError, NoDaemon
 from agent.state import StateError, StateLock
 from agent.status import figure_text, value_text, wind_text
+from agent.timekeeping import kernel_synchronised
 from hw.errors import BadSample, HardwareError
 
 from .common import config_option, json_option
@@ -95,8 +97,9 @@ def _running(config: Config) -> tuple[Finding, dict[str, Any] | None]:
         return Finding("agent", None, "not running"), None
     except ControlError as error:
         return Finding("agent", False, str(error)), None
-    link, waiting = status["link"]["state"], status["outbox"]["backlog"]
-    return Finding("agent", True, f"running, hub link {link}, {waiting} rows waiting"), status
+    link, waiting, trouble = status["link"]["state"], status["outbox"]["backlog"], status["link"]["lastError"]
+    text = f"running, hub link {link}, {waiting} rows waiting" + (f": {trouble}" if trouble else "")
+    return Finding("agent", None if trouble else True, text), status
 
 
 def _in_use(config: Config, status: dict[str, Any]) -> Iterator[Finding]:
@@ -205,8 +208,6 @@ def _forecast(config: Config) -> Finding:
 
 
 def _clock() -> Finding:
-    from agent.timekeeping import kernel_synchronised
-
     if kernel_synchronised():
         return Finding("clock", True, "synchronised")
     return Finding(
@@ -264,8 +265,7 @@ def _remedy(what: str, error: Exception, credential: Credential, ca_file: str | 
     if what == "hub":
         return f"{host}:{_MQTT_PORT} cannot be reached ({reason}): is the hub running, the port open?"
     if isinstance(error, ssl.SSLCertVerificationError):
-        remedy = "set device.ca_file (or MASTHEAD_CA_FILE) to its CA, and look at this machine's clock"
-        return f"{host} is not trusted ({error.verify_message}): {remedy}"
+        return str(explain(error, credential, clock_trusted=kernel_synchronised()))
     if (
         isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError)
         or "NO_CERTIFICATE" in reason

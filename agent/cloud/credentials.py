@@ -101,6 +101,11 @@ def parse(text: str, source: str) -> Credential:
             raise CredentialError(
                 f"{source}: no {name} in it; expected HostName=…;DeviceId=…;SharedAccessKey=…"
             )
+    if set("+#") & set(parts["DeviceId"]):
+        raise CredentialError(
+            f"{source}: device id {parts['DeviceId']!r}: MQTT cannot carry + or # in it; create a device "
+            "with another id"
+        )
     try:
         base64.b64decode(parts["SharedAccessKey"], validate=True)
     except (binascii.Error, ValueError) as error:

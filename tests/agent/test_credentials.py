@@ -91,3 +91,10 @@ def test_what_is_wrong_is_said_without_the_secret(text: str, reason: str) -> Non
 def test_the_key_is_in_no_repr() -> None:
     """A credential may be logged."""
     assert KEY not in repr(parse(TEXT, "x"))
+
+
+@pytest.mark.parametrize("device_id", ["a+b", "a#b"])
+def test_a_device_id_that_mqtt_cannot_carry(device_id: str) -> None:
+    """Azure knows such ids, and no device can subscribe with one: that is said before anything is tried."""
+    with pytest.raises(CredentialError, match="another id"):
+        parse(f"HostName=h;DeviceId={device_id};SharedAccessKey=c2VjcmV0", "test")

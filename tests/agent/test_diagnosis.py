@@ -195,3 +195,18 @@ def test_what_was_said_is_what_is_known() -> None:
     for _ in range(5):
         diagnosis.judge(SHORT)
     assert diagnosis.judge(ending(Failure.REFUSED, None)).name == "REFUSED"
+
+
+def test_what_lived_and_worked_is_not_left_alone_for_long() -> None:
+    """A link that stood for four minutes and confirmed is tried again within one; others are not."""
+    lived = judged(ending(up_for_s=240.0, sent=9, confirmed=9))
+    assert lived.pace == Pace(cap_s=60.0)
+    assert judged(ending(up_for_s=4.0, sent=9, confirmed=9)).pace == Pace(cap_s=2.0)
+    assert judged(ending(up_for_s=240.0)).pace == Pace()
+    assert judged(ending(Failure.CLOSED, None)).pace == Pace()
+
+
+def test_a_suspect_that_was_only_not_confirmed() -> None:
+    """Nobody ended the connection: it is told as the confirmation that stayed away."""
+    alone = ending(Failure.UNCONFIRMED, 70.0, sent=5, confirmed=4, in_flight=1, suspect="0badcafe-50")
+    assert judged(alone).name == "UNCONFIRMED"

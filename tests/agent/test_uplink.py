@@ -175,7 +175,7 @@ def test_transitions_are_logged_not_attempts(caplog: pytest.LogCaptureFixture) -
         rig.hub.refusal = None
         rig.run(301.0)
     messages = [record.getMessage() for record in caplog.records]
-    assert messages[0] == "hub link down: connection lost"
+    assert messages[0].startswith("hub link down: connection lost: ")
     assert messages[1] == "hub link still down: nobody listens"
     assert messages[2].startswith("hub link up after ")
     assert "h" in messages[2]
@@ -638,3 +638,28 @@ def test_clients_that_end_at_last_are_forgiven() -> None:
         rig.hub.closes = True
         rig.run(10.0)
         assert rig.uplink.status.abandoned_clients == 0
+
+
+def test_the_log_never_ends_with_up_while_the_link_stays_down(caplog: pytest.LogCaptureFixture) -> None:
+    """A trouble that was told shortly before is told again if the wait is worth a line, and so is its end."""
+    rig = Rig()
+    with caplog.at_level("INFO", "agent.uplink"):
+        for _ in range(12):
+            rig.run(20.0)
+            if rig.uplink.status.state == "up":
+                rig.hub.newest.lose()
+                rig.step()
+                waits = (rig.uplink.status.retry_at_boot_s or 0.0) - rig.clock.monotonic()
+                if waits > 10.0:
+                    assert "hub link" in caplog.messages[-1]
+                    assert "down" in caplog.messages[-1]
+    assert any("hub link up" in message for message in caplog.messages)
+
+
+def test_a_connection_that_confirms_nothing_is_not_said_to_be_up(caplog: pytest.LogCaptureFixture) -> None:
+    """A hub that accepts and hangs up at the first message is down, whatever TCP says."""
+    rig = Rig(rows=1)
+    rig.hub.full = True
+    with caplog.at_level("INFO", "agent.uplink"):
+        rig.live(3600.0)
+    assert not [message for message in caplog.messages if message.startswith("hub link up")]

@@ -135,7 +135,7 @@ def test_a_certificate_that_is_not_trusted(
     monkeypatch.setenv(VARIABLE, hub.connection_string)
     line = finding(masthead("check", "--config", config).out, "certificate")
     assert line.startswith("FAIL")
-    assert "is not trusted (" in line
+    assert "is not trusted: " in line
     assert "device.ca_file" in line
     assert "clock" in line
 
