@@ -8,7 +8,7 @@ observation, and tried again slowly: each would be made worse by haste.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from .backoff import Pace
 from .cloud import WINDOW, Failure, HubError
@@ -69,13 +69,15 @@ class Ending:
 class Finding:
     """``name``: the kind of trouble, the same for as long as it is the same. ``text``: one line for a person.
 
-    ``slower``: the hub may want fewer messages at once.
+    ``slower``: the hub may want fewer messages at once. ``worked_for_s``: how long the connection had been of
+    use, where nothing speaks against another one.
     """
 
     name: str
     text: str
     pace: Pace
     slower: bool = False
+    worked_for_s: float = 0.0
 
 
 class Diagnosis:
@@ -132,11 +134,8 @@ class Diagnosis:
                 _USUAL,
             )
         pace = _PACES.get(ending.error.failure, _USUAL)
-        if (
-            ending.confirmed and ending.up_for_s is not None
-        ):  # what lived and worked is not left alone for long
-            pace = replace(pace, cap_s=min(pace.cap_s, max(pace.base_s, ending.up_for_s / 4)))
-        return Finding(ending.error.failure.name, str(ending.error), pace)
+        worked_for_s = (ending.up_for_s or 0.0) if ending.confirmed else 0.0
+        return Finding(ending.error.failure.name, str(ending.error), pace, worked_for_s=worked_for_s)
 
     def forget(self) -> None:
         """The link has been stable: what was before says nothing about what comes."""

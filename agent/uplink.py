@@ -255,7 +255,7 @@ class Uplink:
 
     def _fail(self, now: float, ending: Ending) -> None:
         found = self._diagnosis.judge(ending)
-        delay_s = self._backoff.next_delay(found.pace)
+        delay_s = self._backoff.next_delay(found.pace, found.worked_for_s)
         self._say(found, delay_s)
         if found.slower:
             self._most = max(_FEWEST, self._most // 2)

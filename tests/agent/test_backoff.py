@@ -62,3 +62,14 @@ def test_what_is_forgotten_begins_anew() -> None:
     assert [backoff.next_delay(Pace()), backoff.next_delay(Pace())] == [2, 4]
     backoff.forget()
     assert backoff.next_delay(Pace()) == 2
+
+
+def test_what_worked_is_tried_again_within_a_quarter_of_that_time() -> None:
+    """However many failures were before; and what fails then counts on from there."""
+    for worked_for_s, ceiling in ((1.0, 2), (10.0, 2), (16.0, 4), (64.0, 16), (299.0, 64)):
+        backoff = Backoff(Highest())
+        for _ in range(20):
+            backoff.next_delay(Pace())
+        assert backoff.next_delay(Pace(), worked_for_s) == ceiling
+        assert ceiling <= max(2.0, worked_for_s / 4)
+        assert backoff.next_delay(Pace()) == 2 * ceiling

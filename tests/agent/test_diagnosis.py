@@ -197,13 +197,12 @@ def test_what_was_said_is_what_is_known() -> None:
     assert diagnosis.judge(ending(Failure.REFUSED, None)).name == "REFUSED"
 
 
-def test_what_lived_and_worked_is_not_left_alone_for_long() -> None:
-    """A link that stood for four minutes and confirmed is tried again within one; others are not."""
-    lived = judged(ending(up_for_s=240.0, sent=9, confirmed=9))
-    assert lived.pace == Pace(cap_s=60.0)
-    assert judged(ending(up_for_s=4.0, sent=9, confirmed=9)).pace == Pace(cap_s=2.0)
-    assert judged(ending(up_for_s=240.0)).pace == Pace()
-    assert judged(ending(Failure.CLOSED, None)).pace == Pace()
+def test_what_worked_is_told_with_how_long() -> None:
+    """A connection that confirmed was of use while it stood, unless it is one that must be slowed."""
+    assert judged(ending(up_for_s=240.0, sent=9, confirmed=9)).worked_for_s == 240.0
+    assert judged(ending(up_for_s=240.0)).worked_for_s == 0.0
+    assert judged(ending(Failure.CLOSED, None)).worked_for_s == 0.0
+    assert judged(*[SHORT] * 3).worked_for_s == 0.0
 
 
 def test_a_suspect_that_was_only_not_confirmed() -> None:

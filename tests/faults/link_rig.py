@@ -46,8 +46,8 @@ EVERY_S = 0.01
 class QuickBackoff(Backoff):
     """Waits as the real one does, in a scale of its own."""
 
-    def next_delay(self, pace: Pace) -> float:
-        return super().next_delay(pace) / SCALE
+    def next_delay(self, pace: Pace, worked_for_s: float = 0.0) -> float:
+        return super().next_delay(pace, worked_for_s * SCALE) / SCALE
 
 
 class Watched:

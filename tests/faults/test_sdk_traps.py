@@ -55,8 +55,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExc
 class Hasty(Backoff):
     """Tries again at once, whatever was wrong."""
 
-    def next_delay(self, pace: Pace) -> float:
-        super().next_delay(pace)
+    def next_delay(self, pace: Pace, worked_for_s: float = 0.0) -> float:
+        super().next_delay(pace, worked_for_s)
         return 0.02
 
 
