@@ -15,7 +15,7 @@ from .link_rig import Link
 REFUSED = r"refused device 'mast-\d+': wrong key, unknown or disabled device, or an expired token"
 UNSUBSCRIBED = r"refused the subscription to commands of device 'mast-\d+': may it receive"
 UNCONFIRMED = r"no confirmation within 2 s: the link is dead, or the hub full"
-SILENT = r"no answer within 1 s: is the network up, does a firewall drop port 8883\?"
+SILENT = r"no answer within 1 s: is the network up, or very slow\?"
 QUOTA = r"looks like the daily quota is used up, or the hub throttles: it accepted \d+ connections in a row"
 EVICTED = r"looks like another client connects with the same device id: the last connections ended after "
 THROTTLED = r"looks like throttling: the hub closed \d+ connections in a row in the middle of sending"

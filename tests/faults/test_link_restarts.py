@@ -23,7 +23,7 @@ from .site import objects, squatter
 
 CLOSED = r"nobody listens at [\d.]+:8883: is the hub running, is the port open\?"
 REFUSED = r"refused device 'mast-\d+': .*wrong key, unknown or disabled device, or an expired token"
-SILENT = r"(does not answer|no answer within 1 s): is the network up, does a firewall drop (the )?port"
+SILENT = r"(does not answer|no answer within 1 s): is the network up, (does a firewall|or very slow)"
 
 
 def restarted(link: Link) -> None:
