@@ -40,13 +40,12 @@ _SHORT_S = 120.0
 class Ending:
     """How a connection ended, or an attempt at one (``up_for_s`` is None).
 
-    ``sent``, ``confirmed``: messages on this connection; ``in_flight``: without a confirmation at its end.
+    ``confirmed``: messages on this connection; ``in_flight``: those without a confirmation at its end.
     ``suspect``: id of the one that was in flight alone; ``new_suspects``: how many rows are so from now on.
     """
 
     error: HubError
     up_for_s: float | None = None
-    sent: int = 0
     confirmed: int = 0
     in_flight: int = 0
     suspect: str | None = None

@@ -8,6 +8,7 @@ Thread safety: one thread at a time, the outbox writer's.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +28,7 @@ _EXPIRE_BATCH = 500
 _DECLARED_RANGES = 50
 _AGAIN = ", again"  # after the reason of what was declared by an event that was rejected
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 Range = tuple[int, int, str]
@@ -174,11 +176,15 @@ def dropped_event(boot_time_s: float, ranges: Sequence[Sequence[Any]], simulated
 def declared_by(kind: str, body: Mapping[str, Any]) -> list[Range]:
     """What a row says is lost, if it is such an event: to be declared anew if the row is lost itself."""
     event = body.get("event") if kind == "event" else None
-    if event == "dropped":
-        return [(first, last, reason) for first, last, reason in body["ranges"]]
-    if event == "rejected":
-        sequence = int(body["objectId"].rpartition("-")[2])
-        return [(sequence, sequence, "rejected")]
+    try:
+        if event == "dropped":
+            return [(int(first), int(last), str(reason)) for first, last, reason in body["ranges"]]
+        if event == "rejected":
+            sequence = int(body["objectId"].rpartition("-")[2])
+            return [(sequence, sequence, "rejected")]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        log.warning("outbox: a declaration of what was lost cannot be read: %.100r", body)
+        return []
     return []
 
 

@@ -12,8 +12,8 @@ from .commands.executor import Executor
 from .commands.guard import Guard
 from .forecast import Forecast
 from .sampler import Sampler
-from .timekeeping import Timekeeper
-from .uplink import Uplink
+from .timekeeping import BootClock, Timekeeper
+from .uplink import LinkStatus, Uplink
 from .writer import OutboxWriter
 
 
@@ -38,7 +38,6 @@ def snapshot(
     wall = timekeeper.read()
     outbox = writer.status
     link = uplink.status if uplink is not None else None
-    oldest = outbox.stats.oldest_unsent
     received = executor.last_received_boot_s
     busy = link is not None and (link.in_flight > 0 or (link.state == "up" and outbox.backlog > 0))
     return {
@@ -49,46 +48,9 @@ def snapshot(
         "uptime": round(now - started_boot_s, 1),
         "time": wall.time_text(now),
         "timeQuality": wall.quality,
-        "link": {
-            "state": link.state if link else "off",
-            "since": wall.time_text(link.since_boot_s) if link else None,
-            "attempts": link.attempts if link else 0,
-            "retryIn": max(0.0, round(link.retry_at_boot_s - now, 1))
-            if link and link.retry_at_boot_s
-            else None,
-            "lastError": link.last_error if link else no_credential,
-            "errorSince": wall.time_text(link.error_since_boot_s)
-            if link and link.error_since_boot_s is not None
-            else None,
-            "suspects": link.suspects if link else 0,
-            "abandonedClients": link.abandoned_clients if link else 0,
-        },
+        "link": _link_part(link, now, wall, no_credential),
         "sendStatus": "busy" if busy else "idle",
-        "outbox": {
-            "stored": outbox.stored,
-            "confirmed": outbox.confirmed,
-            "backlog": outbox.backlog,
-            "inFlight": link.in_flight if link else 0,
-            "oldestUnsent": writer.boot_clock(oldest[0]).time_text(oldest[1]) if oldest else None,
-            "inMemory": outbox.in_memory,
-            "dropped": outbox.dropped,
-            "rejected": outbox.stats.rejected,
-            "lastRejected": [
-                {
-                    "objectId": rejected.row.object_id,
-                    "kind": rejected.row.entry.kind,
-                    "time": writer.boot_clock(rejected.boot_id).time_text(rejected.boot_time_s),
-                    "reason": rejected.reason,
-                    "body": dict(rejected.row.entry.body),
-                }
-                for rejected in outbox.rejected
-            ],
-            "keptSent": outbox.stats.sent,
-            "nextSequence": outbox.stats.next_sequence,
-            "usedBytes": outbox.stats.used_bytes,
-            "maxBytes": outbox.stats.max_bytes,
-            "degraded": outbox.degraded,
-        },
+        "outbox": _outbox_part(writer) | {"inFlight": link.in_flight if link else 0},
         "forecast": {
             "messagesPerDay": forecast.messages,
             "quotaPerDay": forecast.quota,
@@ -111,6 +73,54 @@ def snapshot(
             }
             for name, a in guard.status.items()
         },
+    }
+
+
+def _link_part(
+    link: LinkStatus | None, now: float, wall: BootClock, no_credential: str | None
+) -> dict[str, Any]:
+    if link is None:
+        link = LinkStatus("off", now, last_error=no_credential)
+    retry_in_s = None if link.retry_at_boot_s is None else max(0.0, round(link.retry_at_boot_s - now, 1))
+    error_since = link.error_since_boot_s
+    return {
+        "state": link.state,
+        "since": None if link.state == "off" else wall.time_text(link.since_boot_s),
+        "attempts": link.attempts,
+        "retryIn": retry_in_s,
+        "lastError": link.last_error,
+        "errorSince": None if error_since is None else wall.time_text(error_since),
+        "suspects": link.suspects,
+        "abandonedClients": link.abandoned_clients,
+    }
+
+
+def _outbox_part(writer: OutboxWriter) -> dict[str, Any]:
+    outbox = writer.status
+    oldest = outbox.stats.oldest_unsent
+    return {
+        "stored": outbox.stored,
+        "confirmed": outbox.confirmed,
+        "backlog": outbox.backlog,
+        "oldestUnsent": writer.boot_clock(oldest[0]).time_text(oldest[1]) if oldest else None,
+        "inMemory": outbox.in_memory,
+        "dropped": outbox.dropped,
+        "rejected": outbox.stats.rejected,
+        "lastRejected": [
+            {
+                "objectId": rejected.row.object_id,
+                "kind": rejected.row.entry.kind,
+                "time": writer.boot_clock(rejected.boot_id).time_text(rejected.boot_time_s),
+                "reason": rejected.reason,
+                "body": dict(rejected.row.entry.body),
+            }
+            for rejected in outbox.rejected
+        ],
+        "keptSent": outbox.stats.sent,
+        "nextSequence": outbox.stats.next_sequence,
+        "usedBytes": outbox.stats.used_bytes,
+        "maxBytes": outbox.stats.max_bytes,
+        "degraded": outbox.degraded,
     }
 
 

@@ -22,7 +22,7 @@ from hw.clock import Clock
 
 from .backoff import Backoff
 from .batching import Batcher
-from .cloud import WINDOW, Failure, HubClient, HubError
+from .cloud import NO_REASON, WINDOW, Failure, HubClient, HubError
 from .diagnosis import Diagnosis, Ending, Finding
 from .reading import Row
 from .window import RowSource, Window, outcome
@@ -39,10 +39,10 @@ _POLL_S = 1.0  # how soon a lost connection is noticed while nothing is in fligh
 _CLOCK_STEP_S = 60.0
 _CLOCK_POLL_S = 5.0  # how soon a clock that was set is noticed while the link is down
 _STABLE_S = 300.0
-_PROVEN_UP_S = 5.0  # a connection that has confirmed nothing is not said to be up before
+_PROVEN_UP_S = 5.0  # a connection with nothing to send is said to be up then; any other by a confirmation
 _WORTH_A_LINE_S = 10.0
 
-State = Literal["down", "connecting", "up"]
+State = Literal["off", "down", "connecting", "up"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class LinkTimes:
 
 @dataclass(frozen=True, slots=True)
 class LinkStatus:
-    """The link as of the last step. Times are CLOCK_BOOTTIME seconds.
+    """The link as of the last step; "off" without a credential. Times are CLOCK_BOOTTIME seconds.
 
     ``since_boot_s``: when the link came up, or when it went. ``attempts``: since it was up. ``last_error``:
     in words, what is wrong since ``error_since_boot_s``; None while all is well. ``suspects``: messages
@@ -214,13 +214,12 @@ class Uplink:
     def _check_up(self, now: float) -> None:
         assert self._client is not None  # noqa: S101  (for the type checker)
         problem = self._window.collect(now)
-        if not self._said_up and (self._window.confirmed or now >= self._since + _PROVEN_UP_S):
+        idle = not self._window.in_flight and now >= self._since + _PROVEN_UP_S
+        if not self._said_up and (self._window.confirmed or idle):
             log.info(self._up_line)
             self._said_up = True
         if problem is None and not self._client.connected:
-            problem = HubError(
-                Failure.LOST, "connection lost: the hub or the network ended it and gave no reason"
-            )
+            problem = HubError(Failure.LOST, NO_REASON)
         if problem is not None:
             self._lost(now, self._client.lost or problem)
         elif self._clock_was_set(now):
@@ -247,9 +246,7 @@ class Uplink:
     def _lost(self, now: float, problem: HubError) -> None:
         self._down_since = now
         window = self._window
-        ending = Ending(
-            problem, now - self._since, window.sent, window.confirmed, window.in_flight, window.trial
-        )
+        ending = Ending(problem, now - self._since, window.confirmed, window.in_flight, window.trial)
         new_suspects = window.ended(now, by_the_hub=problem.failure is Failure.LOST)
         self._fail(now, replace(ending, new_suspects=new_suspects))
 

@@ -71,7 +71,8 @@ class Window:
         self._newest_confirmed = 0  # its number
         self._since = self._heard_at = 0.0
         self._open = _Open(self._call)
-        self.sent = self.confirmed = 0
+        self._sent = 0
+        self.confirmed = 0
         """Messages on this connection."""
         self.total = 0
         """Rows confirmed, ever."""
@@ -93,7 +94,7 @@ class Window:
     def begin(self, now: float) -> None:
         """A new connection."""
         self._since = self._heard_at = now
-        self.sent = self.confirmed = self._newest_confirmed = 0
+        self._sent = self.confirmed = self._newest_confirmed = 0
         self._others_since_trial = False
         self._open = _Open(self._call)  # what is left of the last connection does not count
 
@@ -131,8 +132,8 @@ class Window:
             self._give_up(rows, f"{size} bytes, of which a message may have {MAX_MESSAGE_BYTES}")
             return
         future = client.send(message)
-        self.sent += 1
-        self._sending.append(_Sending(rows, future, now, self.sent))
+        self._sent += 1
+        self._sending.append(_Sending(rows, future, now, self._sent))
         self._open.add(future)
 
     # --- what became of it

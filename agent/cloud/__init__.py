@@ -17,6 +17,10 @@ MAX_MESSAGE_BYTES = 262_144
 https://learn.microsoft.com/azure/iot-hub/iot-hub-devguide-quotas-throttling"""
 
 
+NO_REASON = "connection lost: the hub or the network ended it and gave no reason"
+"""All that MQTT 3.1.1 lets a device know of most disconnects."""
+
+
 class Failure(Enum):
     """What went wrong, as far as the wire shows it."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import ssl
 
-from . import Failure, HubError
+from . import NO_REASON, Failure, HubError
 from .credentials import Credential
 
 _NO_ROUTE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.EADDRNOTAVAIL}
@@ -43,7 +43,7 @@ def _refused_or_lost(chain: list[BaseException], credential: Credential, clock_t
     if "keepalive interval" in said:
         return HubError(Failure.DEAD, f"{host} no longer answers: the link is dead (no reply to a ping)")
     if names & {"ConnectionDroppedError", "OperationCancelled", "NoConnectionError"}:
-        return HubError(Failure.LOST, "connection lost: the hub or the network ended it and gave no reason")
+        return HubError(Failure.LOST, NO_REASON)
     innermost = chain[-1]
     return HubError(Failure.LOST, f"connection to {host} lost ({type(innermost).__name__}: {innermost})")
 

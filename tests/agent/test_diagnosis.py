@@ -16,10 +16,10 @@ def ending(failure: Failure = Failure.LOST, up_for_s: float | None = 500.0, **co
     return Ending(HubError(failure, f"as it was said: {failure.value}"), up_for_s, **counts)
 
 
-NOTHING_TAKEN = ending(up_for_s=1.0, sent=5, in_flight=5)
-BURST = ending(up_for_s=2.0, sent=120, confirmed=100, in_flight=20)
-SHORT = ending(up_for_s=40.0, sent=3, confirmed=3)
-LONG = ending(up_for_s=4000.0, sent=30, confirmed=30)
+NOTHING_TAKEN = ending(up_for_s=1.0, in_flight=5)
+BURST = ending(up_for_s=2.0, confirmed=100, in_flight=20)
+SHORT = ending(up_for_s=40.0, confirmed=3)
+LONG = ending(up_for_s=4000.0, confirmed=30)
 
 
 def judged(*endings: Ending) -> Finding:
@@ -76,16 +76,16 @@ def test_nothing_taken() -> None:
 
 def test_nothing_taken_without_a_disconnect() -> None:
     """Confirmations that stay away, four connections in a row, are the same."""
-    silent = ending(Failure.UNCONFIRMED, 31.0, sent=5, in_flight=5)
+    silent = ending(Failure.UNCONFIRMED, 31.0, in_flight=5)
     assert judged(silent, NOTHING_TAKEN, silent, silent).name == "nothing taken"
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        ending(up_for_s=1.0, sent=5, confirmed=1, in_flight=4),  # one got through
+        ending(up_for_s=1.0, confirmed=1, in_flight=4),  # one got through
         ending(up_for_s=1000.0),  # nothing was sent
-        ending(Failure.DEAD, 120.0, sent=5, in_flight=5),  # there is a better reason
+        ending(Failure.DEAD, 120.0, in_flight=5),  # there is a better reason
         ending(Failure.REFUSED, None),  # it was not even connected
         ending(Failure.CLOSED, None),
     ],
@@ -110,10 +110,10 @@ def test_throttled() -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        ending(up_for_s=2.0, sent=120, confirmed=120),  # nothing was in flight
-        ending(up_for_s=2.0, sent=50, confirmed=30, in_flight=20),  # too few
-        ending(up_for_s=600.0, sent=1000, confirmed=900, in_flight=20),  # too slow
-        ending(Failure.UNCONFIRMED, 31.0, sent=900, confirmed=880, in_flight=20),  # nobody hung up
+        ending(up_for_s=2.0, confirmed=120),  # nothing was in flight
+        ending(up_for_s=2.0, confirmed=30, in_flight=20),  # too few
+        ending(up_for_s=600.0, confirmed=900, in_flight=20),  # too slow
+        ending(Failure.UNCONFIRMED, 31.0, confirmed=880, in_flight=20),  # nobody hung up
     ],
 )
 def test_throttled_only_in_a_burst(other: Ending) -> None:
@@ -171,12 +171,12 @@ def test_new_suspects() -> None:
 
 def test_a_suspect_that_ended_the_connection_alone() -> None:
     """Where others got through it is named, and looks like nothing else; where none did, like any ending."""
-    alone = ending(up_for_s=61.0, sent=40, confirmed=39, in_flight=1, suspect="0badcafe-50")
+    alone = ending(up_for_s=61.0, confirmed=39, in_flight=1, suspect="0badcafe-50")
     found = judged(*[alone] * 5)
     assert found.name == "suspect"
     assert "0badcafe-50" in found.text
     assert found.pace == Pace()
-    lonely = ending(up_for_s=1.0, sent=1, in_flight=1, suspect="0badcafe-50")
+    lonely = ending(up_for_s=1.0, in_flight=1, suspect="0badcafe-50")
     assert judged(*[lonely] * 4).name == "nothing taken"
 
 
@@ -199,7 +199,7 @@ def test_what_was_said_is_what_is_known() -> None:
 
 def test_what_worked_is_told_with_how_long() -> None:
     """A connection that confirmed was of use while it stood, unless it is one that must be slowed."""
-    assert judged(ending(up_for_s=240.0, sent=9, confirmed=9)).worked_for_s == 240.0
+    assert judged(ending(up_for_s=240.0, confirmed=9)).worked_for_s == 240.0
     assert judged(ending(up_for_s=240.0)).worked_for_s == 0.0
     assert judged(ending(Failure.CLOSED, None)).worked_for_s == 0.0
     assert judged(*[SHORT] * 3).worked_for_s == 0.0
@@ -207,5 +207,5 @@ def test_what_worked_is_told_with_how_long() -> None:
 
 def test_a_suspect_that_was_only_not_confirmed() -> None:
     """Nobody ended the connection: it is told as the confirmation that stayed away."""
-    alone = ending(Failure.UNCONFIRMED, 70.0, sent=5, confirmed=4, in_flight=1, suspect="0badcafe-50")
+    alone = ending(Failure.UNCONFIRMED, 70.0, confirmed=4, in_flight=1, suspect="0badcafe-50")
     assert judged(alone).name == "UNCONFIRMED"

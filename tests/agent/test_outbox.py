@@ -29,6 +29,7 @@ from hypothesis.stateful import (
 
 from agent.outbox import Outbox, StoreUnreadable, commits
 from agent.outbox_file import FRAME_BYTES
+from agent.outbox_limits import declared_by
 from agent.outbox_rows import CONFIRMATION_PAGES
 from agent.reading import Entry, Row
 from agent.rejections import REJECTED_A_COMMIT
@@ -832,3 +833,18 @@ def test_bounded_a_commit_of_confirmations_touches_no_more_pages_than_its_share(
         most = max(most, before - box.unwritten_confirmations)
     assert most >= {0: 150, 1: 75}.get(seed, 4)
     box.close()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"event": "rejected", "objectId": "0badcafe-x"},
+        {"event": "rejected", "objectId": 7},
+        {"event": "rejected"},
+        {"event": "dropped", "ranges": [[1]]},
+        {"event": "dropped", "ranges": 3},
+    ],
+)
+def test_declared_what_a_bad_card_garbled_is_no_reason_to_stop(body: dict[str, Any]) -> None:
+    """A declaration that can be read no more says nothing, and raises nothing."""
+    assert declared_by("event", body) == []

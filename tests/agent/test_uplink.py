@@ -656,10 +656,13 @@ def test_the_log_never_ends_with_up_while_the_link_stays_down(caplog: pytest.Log
     assert any("hub link up" in message for message in caplog.messages)
 
 
-def test_a_connection_that_confirms_nothing_is_not_said_to_be_up(caplog: pytest.LogCaptureFixture) -> None:
-    """A hub that accepts and hangs up at the first message is down, whatever TCP says."""
+@pytest.mark.parametrize("ill", ["full", "silent"])
+def test_a_connection_that_confirms_nothing_is_not_said_to_be_up(
+    caplog: pytest.LogCaptureFixture, ill: str
+) -> None:
+    """A hub that accepts and hangs up at the first message, or never confirms one, is down."""
     rig = Rig(rows=1)
-    rig.hub.full = True
+    rig.hub.full, rig.hub.confirms = ill == "full", ill == "full"
     with caplog.at_level("INFO", "agent.uplink"):
         rig.live(3600.0)
     assert not [message for message in caplog.messages if message.startswith("hub link up")]
