@@ -1,7 +1,8 @@
 """One device's MQTT connection, from CONNECT to the end.
 
 Invariants:
-1. A PUBACK goes out only after its message is on the disk, in the order in which messages came.
+1. A PUBACK goes out only after its message is on the disk (an answer to a method: after it was handed over),
+   in the order in which messages came.
 2. Nothing the peer does costs anyone else more than a line in the log, or more memory than a bound.
 """
 
@@ -19,8 +20,9 @@ from .delivery import Delivery
 from .faults import Faults
 from .limits import Limits
 from .line import Line
+from .methods import Methods
 from .notices import NoticeBoard
-from .records import Arrival, StoreFailed
+from .records import Arrival, MethodResult, StoreFailed
 from .store import Store
 from .storing import Storing, Ticket
 
@@ -29,6 +31,7 @@ _MAX_CONNECT_BYTES = 16_384
 _MAX_MESSAGE_BYTES = 262_144
 _MAX_PACKET_BYTES = _MAX_MESSAGE_BYTES + 65_535 + 4  # with topic and packet id
 _MAX_UNSTORED_BYTES = 1_048_576
+_TICKET_BYTES = 500  # what a message takes here beside its content
 _MAX_KEEP_ALIVE_S = 1177  # what IoT Hub makes of a longer one, or none
 
 logger = logging.getLogger(__name__)
@@ -99,6 +102,10 @@ class Connection:
         """A message for the device was queued."""
         self._delivery.wake()
 
+    async def call(self, name: str, payload: bytes, timeout_s: float) -> MethodResult:
+        """Call a direct method of the device. Raises DeviceOffline, MethodTimeout."""
+        return await self._methods.call(name, payload, timeout_s)
+
     def stored(self, tickets: list[Ticket]) -> None:
         """Storing.Sender: confirm."""
         self._went_on(tickets)
@@ -153,6 +160,7 @@ class Connection:
     async def _serve(self, connect: mqtt.Connect, admission: Admission) -> None:
         store = self._server.store
         self._delivery = Delivery(store.c2d, self._server.board, self.device_id, self._line)
+        self._methods = Methods(self.device_id, self._line)
         await self._server.enter(self)
         sending = asyncio.create_task(self._send())
         try:
@@ -163,12 +171,14 @@ class Connection:
             self._line.accepted()
             if session is not None:
                 self._delivery.subscribed(session.get(topics.c2d_filter(self.device_id)))
+                self._methods.subscribed(topics.METHODS_FILTER in session)
             await self._receive(connect.keep_alive_s, admission)
         except (mqtt.ProtocolError, StoreFailed) as error:
             self.close(str(error))
         finally:
             self._watch = _nothing
             self._writer.transport.abort()
+            self._methods.end()
             self._delivery.stop()
             await sending
             try:
@@ -210,6 +220,8 @@ class Connection:
 
     async def _handle(self, packet: mqtt.Packet, admission: Admission) -> None:
         match packet:
+            case mqtt.Publish(topic) if topic.startswith(topics.METHOD_ANSWERS):
+                await self._answered(packet)
             case mqtt.Publish():
                 await self._store(packet, admission)
             case mqtt.Puback(packet_id):
@@ -236,9 +248,7 @@ class Connection:
         if packet.retain:
             properties["mqtt-retain"] = "true"
         system |= admission.system
-        while self._unstored_bytes > _MAX_UNSTORED_BYTES:
-            self._storing_went_on.clear()
-            await self._storing_went_on.wait()
+        await self._room()
         if not self._server.limits.within_quota(self.device_id, size_bytes):
             self.close("fault: the quota is used up")
             return
@@ -247,9 +257,23 @@ class Connection:
             self.close("fault: throttled, and the queue is full")
             return
         due = asyncio.get_running_loop().time() + wait_s if wait_s else 0.0
-        ticket = Ticket(packet.packet_id, size_bytes + 500, due)
+        arrival = Arrival(self.device_id, system, properties, packet.body)
+        self._put(arrival, Ticket(packet.packet_id, size_bytes + _TICKET_BYTES, due))
+
+    async def _answered(self, packet: mqtt.Publish) -> None:
+        """Hand over the answer to a method; its PUBACK waits for those before it."""
+        self._methods.answered(packet.topic, packet.body)
+        await self._room()
+        self._put(None, Ticket(packet.packet_id, _TICKET_BYTES))
+
+    async def _room(self) -> None:
+        while self._unstored_bytes > _MAX_UNSTORED_BYTES:
+            self._storing_went_on.clear()
+            await self._storing_went_on.wait()
+
+    def _put(self, arrival: Arrival | None, ticket: Ticket) -> None:
         self._unstored_bytes += ticket.size_bytes
-        self._server.storing.put(Arrival(self.device_id, system, properties, packet.body), self, ticket)
+        self._server.storing.put(arrival, self, ticket)
 
     async def _subscribe(self, packet_id: int, filters: tuple[tuple[str, int], ...]) -> None:
         allowed = topics.subscribable(self.device_id)
@@ -260,6 +284,8 @@ class Connection:
             await asyncio.to_thread(self._server.store.registry.subscribe, self.device_id, granted)
         if topics.c2d_filter(self.device_id) in granted:
             self._delivery.subscribed(granted[topics.c2d_filter(self.device_id)])
+        if topics.METHODS_FILTER in granted:
+            self._methods.subscribed(True)
         codes = [granted.get(topic, mqtt.SUBSCRIPTION_REFUSED) for topic, _ in filters]
         self._line.send("suback", mqtt.suback(packet_id, codes))
 
@@ -268,6 +294,8 @@ class Connection:
             await asyncio.to_thread(self._server.store.registry.unsubscribe, self.device_id, filters)
         if topics.c2d_filter(self.device_id) in filters:
             self._delivery.subscribed(None)
+        if topics.METHODS_FILTER in filters:
+            self._methods.subscribed(False)
         self._line.send("unsuback", mqtt.unsuback(packet_id))
 
 

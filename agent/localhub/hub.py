@@ -14,8 +14,18 @@ from .c2d import DEFAULT_TTL_S
 from .ca import server_files
 from .faults import Fault, Faults
 from .listener import Listener, is_taken
+from .methods import CallLog, check_call
 from .notices import NoticeBoard, Subscription
-from .records import Ack, C2dMessage, Device, HubUnavailable
+from .records import (
+    Ack,
+    C2dMessage,
+    Device,
+    DeviceOffline,
+    HubUnavailable,
+    MethodCall,
+    MethodResult,
+    MethodState,
+)
 from .store import Store
 
 MQTT_PORT = 8883
@@ -41,8 +51,9 @@ class LocalHub:
     After ``start``: ``host`` is the name that connection strings use, ``address`` what is bound,
     ``ca_file`` the certificate (PEM) that clients must trust, ``store`` all that is kept.
 
-    Thread safety: ``start``, ``stop`` and ``subscribe`` belong to one event loop. All else may be called
-    from any thread and may wait for the disk, so coroutines call it by ``asyncio.to_thread``.
+    Thread safety: ``start``, ``stop``, ``subscribe`` and ``call_method`` belong to one event loop (other
+    threads: ``HubThread.run``). All else may be called from any thread and may wait for the disk, so
+    coroutines call it by ``asyncio.to_thread``.
     """
 
     def __init__(
@@ -54,6 +65,7 @@ class LocalHub:
         self._addresses = tuple(_addresses(host))
         self._directory = data_dir
         self._board = NoticeBoard()
+        self._calls = CallLog(self._board, self._now)
         self.faults = Faults(faults)
 
     async def start(self) -> None:
@@ -159,6 +171,34 @@ class LocalHub:
         )
         self._loop.call_soon_threadsafe(self._listener.queued, message)
         return message
+
+    async def call_method(
+        self, device_id: str, name: str, payload: bytes = b"null", *, timeout_s: float = 30.0
+    ) -> MethodResult:
+        """Call a direct method and wait for its answer. The hub's event loop only.
+
+        ``payload``: JSON of at most 131,072 bytes; ``timeout_s``: 5 to 300. Raises UnknownDevice,
+        InvalidRequest, DeviceOffline, MethodTimeout, and nothing for the status of an answer. What becomes of
+        a call is told by ``method_calls`` and by ``MethodChanged`` notices, too.
+        """
+        check_call(name, payload, timeout_s)
+        await asyncio.to_thread(self.store.registry.get, device_id)
+        number = self._calls.begin(device_id, name, payload)
+        state: MethodState = "no-answer"
+        result: MethodResult | None = None
+        try:
+            result = await self._listener.call(device_id, name, payload, timeout_s)
+            state = "answered"
+        except DeviceOffline:
+            state = "offline"
+            raise
+        finally:
+            self._calls.settle(number, state, result)
+        return result
+
+    def method_calls(self, device_id: str) -> list[MethodCall]:
+        """The last calls of direct methods since the start of the hub, oldest first; never waits."""
+        return self._calls.latest(device_id)
 
     def _now(self) -> float:
         """The hub's clock, which a fault can put ahead or behind."""

@@ -161,7 +161,7 @@ class Line:
             self._end(f"{_MOST_DELAYED} confirmations wait")
 
     def send(self, name: str, packet: bytes) -> None:
-        """Send a packet. ``name``: as ``reset`` has it. Never raises; never waits (``drain`` does)."""
+        """Send a packet; never raises nor waits (``drain`` does). ``name``: as ``reset`` has it, or not."""
         if not (self._faults or self._frozen_by or self._trickle):
             self._write(packet)
             return

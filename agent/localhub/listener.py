@@ -16,7 +16,7 @@ from .connection import Connection
 from .faults import Faults
 from .limits import Limits
 from .notices import C2dChanged, DeviceConnected, DeviceDisconnected, FaultsChanged, NoticeBoard
-from .records import C2dMessage, StoreFailed
+from .records import C2dMessage, DeviceOffline, MethodResult, StoreFailed
 from .store import Store
 from .storing import Storing
 
@@ -88,6 +88,13 @@ class Listener:
         self._queued.set()
         if message.device_id in self._of_device:
             self._of_device[message.device_id].wake()
+
+    async def call(self, device_id: str, name: str, payload: bytes, timeout_s: float) -> MethodResult:
+        """Call a direct method of the device. Raises DeviceOffline, MethodTimeout."""
+        connection = self._of_device.get(device_id)
+        if connection is None:
+            raise DeviceOffline(f"{device_id!r} is not connected")
+        return await connection.call(name, payload, timeout_s)
 
     def drop(self, device_id: str | None, reason: str) -> None:
         """Close the connection of the device, or of all (None), where there is one."""

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from .records import C2dMessage, Event
+from .records import C2dMessage, Event, MethodCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,13 @@ class C2dChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class MethodChanged:
+    """A direct method was called, answered or given up."""
+
+    call: MethodCall
+
+
+@dataclass(frozen=True, slots=True)
 class FaultsChanged:
     """The hub misbehaves otherwise than before: ask it how."""
 
@@ -51,7 +58,9 @@ class Missed:
     count: int
 
 
-Notice = DeviceConnected | DeviceDisconnected | EventStored | C2dChanged | FaultsChanged | Missed
+Notice = (
+    DeviceConnected | DeviceDisconnected | EventStored | C2dChanged | MethodChanged | FaultsChanged | Missed
+)
 
 
 class Subscription:

@@ -9,6 +9,8 @@ Times are Unix seconds, UTC; their names end in ``_s``.
     ├── InvalidRequest     "body and properties are 70000 bytes, at most 65536"    (a person must act)
     ├── UnknownFault       "no fault 'refuze', did you mean 'refuse'?"
     ├── QueueFull          "50 messages wait for 'mast-1'"                         (try again later)
+    ├── DeviceOffline      "'mast-1' is not connected"                             (nothing was done)
+    ├── MethodTimeout      "'mast-1' has not answered within 30 s"                 (it may have been done)
     └── StoreFailed        "the store failed: disk I/O error"                      (nothing was changed)
 """
 
@@ -22,6 +24,10 @@ from typing import Literal
 C2dState = Literal["queued", "delivered", "expired", "dead-lettered"]
 """queued: waiting, or sent and not yet acknowledged; the other three are final. delivered: the device's
 PUBACK has come; expired: its time ran out first; dead-lettered: sent ten times and never acknowledged."""
+
+MethodState = Literal["called", "answered", "offline", "no-answer"]
+"""called: the answer is waited for; the other three are final. offline: the device is not connected, not
+subscribed, or went before it answered; no-answer: none in time."""
 
 Ack = Literal["none", "positive", "negative", "full"]
 """Which feedback the sender wants, as Azure spells it."""
@@ -55,6 +61,14 @@ class UnknownFault(HubError):
 
 class QueueFull(HubError):
     """As many messages wait for the device as a hub keeps."""
+
+
+class DeviceOffline(HubError):
+    """The device cannot be called: it is not connected, not subscribed, or went before it answered."""
+
+
+class MethodTimeout(HubError):
+    """The device has been called and has not answered in time."""
 
 
 class StoreFailed(HubError):
@@ -116,6 +130,29 @@ class C2dMessage:
     delivery_count: int
     state: C2dState
     state_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class MethodResult:
+    """A device's answer to a direct method. ``payload``: JSON, or empty."""
+
+    status: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MethodCall:
+    """A direct method and what became of it. ``state_s``: since when it has its state; ``result``: the answer
+    if there is one. ``number`` rises over all devices and begins anew with each start of the hub."""
+
+    number: int
+    device_id: str
+    name: str
+    payload: bytes
+    called_s: float
+    state: MethodState
+    state_s: float
+    result: MethodResult | None
 
 
 def check_device_id(device_id: str) -> str:

@@ -1,6 +1,7 @@
 """Many messages, one commit: what arrives while the disk is busy is stored together next time.
 
-Invariant: a sender hears of its messages in the order in which it sent them, after their commit.
+Invariant: a sender hears of its messages in the order in which it sent them, after their commit; those of
+which nothing is stored keep their place in that order.
 """
 
 from __future__ import annotations
@@ -42,18 +43,22 @@ class Sender(Protocol):
         ...
 
 
+_Entry = tuple[Arrival | None, Sender, Ticket]
+
+
 class Storing:
     """Thread safety: the hub's event loop only; the commits run in a thread."""
 
     def __init__(self, events: EventLog, board: NoticeBoard) -> None:
         self._events = events
         self._board = board
-        self._waiting: list[tuple[Arrival, Sender, Ticket]] = []
+        self._waiting: list[_Entry] = []
         self._arrived = asyncio.Event()
         self._closing = False
 
-    def put(self, arrival: Arrival, sender: Sender, ticket: Ticket) -> None:
-        """Queue a message; never waits. The sender bounds how much it has here."""
+    def put(self, arrival: Arrival | None, sender: Sender, ticket: Ticket) -> None:
+        """Queue a message, None if there is nothing to store of it; never waits. The sender bounds how much
+        it has here."""
         self._waiting.append((arrival, sender, ticket))
         self._arrived.set()
 
@@ -71,9 +76,10 @@ class Storing:
                 batch, self._waiting = self._waiting[:_MAX_BATCH], self._waiting[_MAX_BATCH:]
                 await self._store(batch)
 
-    async def _store(self, batch: list[tuple[Arrival, Sender, Ticket]]) -> None:
+    async def _store(self, batch: list[_Entry]) -> None:
+        arrivals = [arrival for arrival, _, _ in batch if arrival is not None]
         try:
-            events = await asyncio.to_thread(self._events.append, [arrival for arrival, _, _ in batch])
+            events = await asyncio.to_thread(self._events.append, arrivals) if arrivals else []
         except StoreFailed as error:
             reason = str(error)
             logger.error("%s", reason)
@@ -84,7 +90,7 @@ class Storing:
             self._board.post(EventStored(event))
 
 
-def _each(batch: list[tuple[Arrival, Sender, Ticket]], tell: Callable[[Sender, list[Ticket]], None]) -> None:
+def _each(batch: list[_Entry], tell: Callable[[Sender, list[Ticket]], None]) -> None:
     tickets: dict[Sender, list[Ticket]] = {}
     for _, sender, ticket in batch:
         tickets.setdefault(sender, []).append(ticket)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Coroutine
 from concurrent.futures import Future
+from typing import Any, TypeVar
 
 from .hub import LocalHub
+
+_Result = TypeVar("_Result")
 
 
 class HubThread:
@@ -26,6 +30,10 @@ class HubThread:
         """Returns when the hub listens. Raises what kept it from that (HubError, OSError)."""
         self._thread.start()
         self._started.result()
+
+    def run(self, work: Coroutine[Any, Any, _Result]) -> _Result:
+        """What a coroutine of the hub (``call_method``, say) returns or raises. Not on the hub's thread."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def stop(self) -> None:
         """End the hub and wait for it. May be called twice."""

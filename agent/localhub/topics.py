@@ -5,11 +5,20 @@ https://learn.microsoft.com/azure/iot/iot-mqtt-connect-to-iot-hub
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from urllib.parse import quote, unquote
 
 from .records import C2dMessage
+
+METHODS_FILTER = "$iothub/methods/POST/#"
+"""The topic filter for calls of direct methods."""
+
+METHOD_ANSWERS = "$iothub/methods/res/"
+"""What the topics of their answers begin with."""
+
+_METHOD_ANSWER = re.compile(re.escape(METHOD_ANSWERS) + r"(-?[0-9]{1,9})/\?\$rid=([^/?&=]{1,200})")
 
 _SYSTEM_NAMES = {
     "$.mid": "message-id",
@@ -30,7 +39,7 @@ def subscribable(device_id: str) -> frozenset[str]:
     return frozenset(
         {
             c2d_filter(device_id),
-            "$iothub/methods/POST/#",
+            METHODS_FILTER,
             "$iothub/twin/res/#",
             "$iothub/twin/PATCH/properties/desired/#",
         }
@@ -64,6 +73,17 @@ def c2d(message: C2dMessage) -> str:
         **message.properties,
     }
     return f"devices/{message.device_id}/messages/devicebound/{_quoted(bag.items())}"
+
+
+def method(name: str, request_id: str) -> str:
+    """The topic that calls a direct method."""
+    return f"$iothub/methods/POST/{quote(name, safe='')}/?$rid={request_id}"
+
+
+def method_answer(topic: str) -> tuple[int, str] | None:
+    """Status and request id of a direct method's answer, None if the topic is not of that form."""
+    match = _METHOD_ANSWER.fullmatch(topic)
+    return None if match is None else (int(match[1]), unquote(match[2]))
 
 
 def _unquoted(entry: str) -> tuple[str, str]:

@@ -18,13 +18,18 @@ import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from agent.localhub import methods
 from agent.localhub.faults import Fault
 from agent.localhub.hub import LocalHub
 from agent.localhub.page import PageServer, start_page
-from agent.localhub.records import Arrival
+from agent.localhub.records import Arrival, DeviceOffline, MethodTimeout
 from agent.localhub.store import Store
 from hw.clock import SystemClock
+from tests.agent.localhub.client import RawClient, subscribe
 from tests.e2e.browser import WAIT_S, Browser
+
+DELIVERY = "#sent td.delivery"
+OUTCOME = "#sent td.outcome"
 
 
 def reading(sequence: int, time_s: float, sensor: str = "top", **changes: Any) -> dict[str, Any]:
@@ -87,6 +92,7 @@ class Device:
         self._sequence = 5000
         self._arrived = threading.Semaphore(0)
         self._commands: list[Any] = []
+        self._calls: list[Any] = []
         self._client.connect()
         self._client.on_message_received = self._receive
 
@@ -97,6 +103,22 @@ class Device:
     def next_command(self) -> Any:
         assert self._arrived.acquire(timeout=WAIT_S)
         return self._commands.pop(0)
+
+    def take_calls(self) -> None:
+        """From now on direct methods can be called; ``next_call`` and ``reply`` see to them."""
+        self._client.on_method_request_received = self._called
+
+    def _called(self, request: Any) -> None:
+        self._calls.append(request)
+        self._arrived.release()
+
+    def next_call(self) -> Any:
+        assert self._arrived.acquire(timeout=WAIT_S)
+        return self._calls.pop(0)
+
+    def reply(self, request: Any, number: int, payload: Any = None) -> None:
+        build: Any = azure_device.MethodResponse.create_from_method_request
+        self._client.send_method_response(build(request, number, payload))
 
     def send(self, body: dict[str, Any], kind: str = "reading", correlation_id: str | None = None) -> None:
         build: Any = azure_device.Message  # the SDK's constructor has no types
@@ -112,25 +134,15 @@ class Device:
         self.send(body)
         return body
 
-    def answer(self, command: Any, status: str, reason: str | None = None) -> None:
-        self._sequence += 1
+    def answer(self, command: Any, status: str, reason: str | None = None, **more: Any) -> None:
         asked = json.loads(command.data)
-        self.send(
-            {
-                "deviceId": "mast-1",
-                "run": "9f3c01ab",
-                "sequence": self._sequence,
-                "time": "2026-11-20T17:34:00.000Z",
-                "commandId": command.message_id,
-                "command": "set",
-                "actuator": asked["actuator"],
-                "status": status,
-                "reason": reason,
-                "value": asked["value"],
-            },
-            "outcome",
-            command.message_id,
-        )
+        self.tell_outcome(command.message_id, status, reason=reason, command=asked["command"], **more)
+
+    def tell_outcome(self, command_id: str, status: str, **more: Any) -> None:
+        self._sequence += 1
+        head = {"deviceId": "mast-1", "run": "9f3c01ab", "sequence": self._sequence}
+        body = head | {"time": "2026-11-20T17:34:00.000Z", "commandId": command_id, "status": status}
+        self.send(body | more, "outcome", command_id)
 
     def close(self) -> None:
         self._client.shutdown()
@@ -237,7 +249,7 @@ def test_the_plot_can_be_read_by_keyboard(site: Site, device: Device, browser: B
 def test_a_command_is_sent_by_keyboard_and_its_stages_are_apart(
     site: Site, device: Device, browser: Browser
 ) -> None:
-    """Tab, type and Enter send a command; hub, delivery and outcome each show when they happen."""
+    """Tab, type and Enter send a command; delivery and outcome each show when they happen."""
     browser.open(site.page.url)
     browser.wait_text("#target", "mast-1")
     for _ in range(30):
@@ -245,20 +257,19 @@ def test_a_command_is_sent_by_keyboard_and_its_stages_are_apart(
         if browser.focused() == "actuator":
             break
     assert browser.focused() == "actuator"
-    browser.press(Keys.TAB, Keys.ARROW_RIGHT, Keys.TAB, Keys.ENTER)
+    browser.press(Keys.TAB, Keys.ARROW_RIGHT, Keys.TAB, Keys.TAB, Keys.TAB, Keys.ENTER)
 
     command = device.next_command()
     assert json.loads(command.data) == {"command": "set", "actuator": "beacon", "value": False, "for": 10}
     assert str(uuid.UUID(command.message_id)) == command.message_id
-    browser.wait_text("#sent [data-stage=device]", "delivered")
-    assert "taken" in browser.text("#sent [data-stage=hub]")
-    assert "waiting for the outcome" in browser.text("#sent [data-stage=outcome]")
+    browser.wait_text(DELIVERY, "delivered")
+    assert "not told yet" in browser.text(OUTCOME)
 
     device.answer(command, "refused", "hold")
-    browser.wait_text("#sent [data-stage=outcome]", "refused: hold")
+    browser.wait_text(OUTCOME, "refused: hold")
     said = browser.driver.find_element(By.ID, "announce")
     browser.wait(lambda: "refused: hold" in str(said.get_attribute("textContent")))
-    assert "delivered" in browser.text("#sent [data-stage=device]")
+    assert "delivered" in browser.text(DELIVERY)
     assert browser.complaints() == []
 
 
@@ -271,13 +282,175 @@ def test_a_command_to_a_device_that_is_away_waits(site: Site, browser: Browser) 
     actuator.send_keys(Keys.ENTER)
     browser.wait_text("#form-error", "Which actuator?")
     actuator.send_keys("<b>heater</b>", Keys.ENTER)
-    browser.wait_text("#sent .title", "<b>heater</b> on for 10 s")
-    assert "waiting for the device" in browser.text("#sent [data-stage=device]")
-    assert "not yet" in browser.text("#sent [data-stage=outcome]")
+    browser.wait_text("#sent th strong", "<b>heater</b> on for 10 s")
+    assert "queued expires" in browser.text(DELIVERY)
+    assert "not yet" in browser.text(OUTCOME)
     site.hub.send_c2d("mast-1", b"short-lived", message_id="short", expires_in_s=0.5)
-    browser.wait_text("#sent [data-id=short] [data-stage=device]", "expired, not delivered")
-    assert "none" in browser.text("#sent [data-id=short] [data-stage=outcome]")
+    browser.wait_text("#sent [data-id=short] td.delivery", "expired")
+    assert browser.text("#sent [data-id=short] td.outcome") == "· none"
     assert browser.complaints() == []
+
+
+def choose(browser: Browser, value: str) -> None:
+    browser.driver.find_element(By.CSS_SELECTOR, f"#command input[value={value}]").click()
+
+
+def submit(browser: Browser) -> None:
+    browser.driver.find_element(By.CSS_SELECTOR, "#command button[type=submit]").click()
+
+
+def test_the_form_has_every_command(site: Site, device: Device, browser: Browser) -> None:
+    """Each command shows the parts that it has and sends them; what it lacks is said beside the button."""
+    browser.open(site.page.url)
+    browser.wait_text("#target", "mast-1")
+    seconds = browser.driver.find_element(By.ID, "seconds")
+    for name, parts, body in (
+        ("set", "actuator value for", {"actuator": "beacon", "value": True, "for": 10}),
+        ("pulse", "actuator for", {"actuator": "beacon", "for": 1}),
+        ("stop", "actuator", {"actuator": "beacon"}),
+        ("hold", "for", {"for": 600}),
+        ("release", "", {}),
+        ("ping", "", {}),
+    ):
+        choose(browser, name)
+        shown = "return [...document.querySelectorAll('[data-part]')].filter((e) => e.checkVisibility())"
+        assert browser.driver.execute_script(f"{shown}.map((e) => e.dataset.part).join(' ')") == parts
+        submit(browser)
+        assert json.loads(device.next_command().data) == {"command": name} | body
+
+    choose(browser, "pulse")
+    seconds.clear()
+    submit(browser)
+    browser.wait_text("#form-error", "For how many seconds? More than 0.")
+    assert browser.focused() == "seconds"
+    choose(browser, "hold")
+    assert browser.text("#form-error") == ""
+    assert seconds.get_attribute("value") == "600"
+    seconds.clear()
+    submit(browser)
+    assert json.loads(device.next_command().data) == {"command": "hold"}
+    browser.wait_text("#sent th strong", "hold ping release hold for 600 s stop beacon pulse beacon for 1 s")
+    assert browser.complaints() == []
+
+
+def test_stop_all_needs_nothing_else(site: Site, device: Device, browser: Browser) -> None:
+    """The button sends stop-all at once, whatever the form holds, as a message or as a direct method."""
+    device.take_calls()
+    browser.open(site.page.url)
+    browser.wait_text("#target", "mast-1")
+    browser.driver.find_element(By.ID, "actuator").clear()
+    button = browser.driver.find_element(By.ID, "stop-all")
+    button.click()
+    assert json.loads(device.next_command().data) == {"command": "stop-all"}
+    choose(browser, "method")
+    button.send_keys(Keys.ENTER)
+    call = device.next_call()
+    assert call.name == "stop-all"
+    assert list(call.payload) == ["id"]
+    device.reply(call, 200, {"commandId": call.payload["id"], "status": "done"})
+    browser.wait_text("#sent [data-way=method] td.outcome", "done")
+    assert browser.text("#form-error") == ""
+    assert browser.complaints() == []
+
+
+def test_a_direct_method_is_one_row_with_number_and_outcome(
+    site: Site, device: Device, browser: Browser
+) -> None:
+    """The answer's number is the delivery, its status the outcome; the outcome event adds no second row."""
+    device.take_calls()
+    browser.open(site.page.url)
+    browser.wait_text("#target", "mast-1")
+    choose(browser, "method")
+    submit(browser)
+    call = device.next_call()
+    command_id = call.payload.pop("id")
+    assert str(uuid.UUID(command_id)) == command_id
+    assert (call.name, call.payload) == ("set", {"actuator": "beacon", "value": True, "for": 10})
+    browser.wait_text(DELIVERY, "called, no answer yet")
+    assert browser.text(OUTCOME) == "· not yet"
+    device.reply(call, 400, {"commandId": command_id, "status": "refused", "reason": "hold"})
+    browser.wait_text(DELIVERY, "✓ answered 400")
+    assert "✕ refused: hold" in browser.text(OUTCOME)
+    device.tell_outcome(command_id, "refused", reason="hold", command="set")
+    device.read(sensor="boom", windSpeed=21.5)
+    browser.wait_text("#speed", "21.5")
+    assert browser.text("#sent th strong") == "beacon on for 10 s"
+
+    browser.driver.refresh()
+    browser.wait_text(OUTCOME, "refused: hold")
+    assert browser.text("#sent th strong") == "beacon on for 10 s"
+    assert browser.complaints() == []
+
+
+def test_the_outcome_is_only_what_the_device_says(site: Site, device: Device, browser: Browser) -> None:
+    """An answer without a status tells no outcome until the outcome's event does; nor does its number."""
+    device.take_calls()
+    browser.open(site.page.url)
+    browser.wait_text("#target", "mast-1")
+    choose(browser, "ping")
+    choose(browser, "method")
+    submit(browser)
+    call = device.next_call()
+    device.reply(call, 200, {"version": "1.0"})
+    browser.wait_text(DELIVERY, "answered 200")
+    assert browser.text(OUTCOME) == "· none in the answer"
+    device.tell_outcome(call.payload["id"], "done", repeat=True)
+    browser.wait_text(OUTCOME, "✓ done")
+    assert "repeat" in browser.text(OUTCOME)
+
+
+def test_a_method_that_is_not_answered_is_told_in_its_row(
+    site: Site, device: Device, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Offline and no answer in time each say so as the delivery; a late outcome still finds its row."""
+    monkeypatch.setattr(methods, "MIN_TIMEOUT_S", 0.0)
+    browser.open(site.page.url)
+    browser.wait_text("#target", "mast-1")
+    choose(browser, "method")
+    submit(browser)
+    browser.wait_text(DELIVERY, "✕ device offline")
+    assert browser.text(OUTCOME) == "· not told"
+    assert browser.text("#form-error") == ""
+    device.take_calls()
+    with pytest.raises(MethodTimeout):
+        site.run(site.hub.call_method("mast-1", "ping", b'{"id": "late"}', timeout_s=0.05))
+    browser.wait_text("#sent [data-id=late] td.delivery", "✕ no answer")
+    assert browser.text("#sent [data-id=late] td.outcome") == "… not told yet"
+    device.tell_outcome("late", "done")
+    browser.wait_text("#sent [data-id=late] td.outcome", "✓ done")
+    assert browser.text("#sent [data-id=late] td.delivery").startswith("✕ no answer")
+
+
+def test_one_id_sent_twice_is_two_rows_with_their_own_outcomes(
+    site: Site, device: Device, browser: Browser
+) -> None:
+    """The second answer, marked as a repeat, belongs to the second row; a repeat of one delivery to none."""
+    browser.open(site.page.url)
+    browser.wait_text("#target", "mast-1")
+    for _ in range(2):
+        site.hub.send_c2d("mast-1", b'{"command": "ping"}', message_id="twice")
+    device.answer(device.next_command(), "done")
+    device.answer(device.next_command(), "done", repeat=True)
+    rows = "return [...document.querySelectorAll('[data-id=twice] td.outcome')].map((e) => e.innerText)"
+    browser.wait(lambda: ["repeat" in row for row in browser.driver.execute_script(rows)] == [True, False])
+    assert browser.text(DELIVERY).count("delivered") == 2
+
+
+def test_a_message_that_is_sent_and_not_confirmed_says_so(site: Site, browser: Browser) -> None:
+    """Between queued and delivered there is sent: the hub has sent it, and nobody has confirmed it."""
+    with RawClient(site.hub) as client:
+        client.login()
+        client.send(subscribe(1, ("devices/mast-1/messages/devicebound/#", 1)))
+        client.receive()
+        browser.open(site.page.url)
+        browser.wait_text("#target", "mast-1")
+        choose(browser, "ping")
+        submit(browser)
+        message = client.message()
+        browser.wait_text(DELIVERY, "sent, not confirmed expires")
+        assert browser.text(OUTCOME) == "· not yet"
+        client.acknowledge(message)
+        browser.wait_text(DELIVERY, "✓ delivered")
 
 
 class Other(BaseHTTPRequestHandler):
@@ -362,10 +535,16 @@ def test_no_sideways_scroll(site: Site, device: Device, browser: Browser, width:
     device.send({"note": "x" * 3000, "actuator": "y" * 64}, "event")
     site.hub.send_c2d("mast-1", b"z" * 3000, message_id="m" * 128)
     site.hub.send_c2d("mast-1", json.dumps({"command": "set", "actuator": "w" * 64, "value": True}).encode())
+    device.tell_outcome("m" * 128, "refused", reason="r" * 300)
+    with pytest.raises(DeviceOffline):
+        site.run(
+            site.hub.call_method("mast-1", "command", b'{"command": "stop", "actuator": "%s"}' % (b"v" * 64))
+        )
     device.next_command()
     browser.width(width)
     browser.open(site.page.url)
     browser.wait_text("#sent", "www")
+    browser.wait_text("#sent", f"stop {'v' * 64}")
     browser.driver.find_element(By.CSS_SELECTOR, "#log summary").click()
     browser.wait_text("#messages", "xxx")
     wider = "return document.documentElement.scrollWidth > document.documentElement.clientWidth"

@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from ..records import InvalidRequest, QueueFull, UnknownDevice
-from . import faults, guard
+from . import faults, guard, methods
 from .command import command_body
 from .source import Hub
 from .stream import lines
@@ -24,7 +24,7 @@ EXPIRY_S = 60.0
 
 _HOST = "127.0.0.1"
 _PORTS = 100
-_MAX_BODY = 65_536
+_MAX_BODY = 140_000  # a method's payload, and what is around it
 _WRITE_TIMEOUT_S = 30.0
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
@@ -45,6 +45,7 @@ class PageServer:
             app.router.add_get(f"/{name}", _sender(content, kind))
         app.router.add_get("/api/stream", self._stream)
         app.router.add_post("/api/devices/{device}/commands", self._command)
+        methods.install(app, hub)
         faults.install(app, hub)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from ..faults import Faults
 from ..notices import Subscription
-from ..records import C2dMessage, Device
+from ..records import C2dMessage, Device, MethodCall, MethodResult
 from ..store import Store
 
 
@@ -22,8 +22,8 @@ class DeviceStatus(Protocol):
 
 
 class Hub(Protocol):
-    """Thread safety: ``subscribe`` belongs to the event loop, which the page shares; all else may wait
-    for the disk and is called in a thread."""
+    """Thread safety: ``subscribe`` and ``call_method`` belong to the event loop, which the page shares; all
+    else may wait for the disk and is called in a thread."""
 
     store: Store
     faults: Faults
@@ -40,4 +40,14 @@ class Hub(Protocol):
         self, device_id: str, body: bytes, *, message_id: str | None = None, expires_in_s: float = 3600.0
     ) -> C2dMessage:
         """Queue a message for a device. Raises UnknownDevice, InvalidRequest, QueueFull."""
+        ...
+
+    async def call_method(
+        self, device_id: str, name: str, payload: bytes = b"null", *, timeout_s: float = 30.0
+    ) -> MethodResult:
+        """Call a direct method. Raises UnknownDevice, InvalidRequest, DeviceOffline, MethodTimeout."""
+        ...
+
+    def method_calls(self, device_id: str) -> Sequence[MethodCall]:
+        """The last calls to the device, oldest first."""
         ...

@@ -13,9 +13,9 @@ import json
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from ..notices import C2dChanged, EventStored, FaultsChanged, Missed
+from ..notices import C2dChanged, EventStored, FaultsChanged, MethodChanged, Missed
 from .source import Hub
-from .wire import Deduplicator, Item, command_of, device_of, items_of, newest
+from .wire import Deduplicator, Item, call_of, command_of, device_of, items_of, newest
 
 BEAT_S = 15.0
 _CAPACITY = 1000
@@ -46,6 +46,8 @@ async def lines(hub: Hub, beat_s: float = BEAT_S) -> AsyncGenerator[bytes, None]
                         yield _line({"kind": "item", "item": item})
             elif isinstance(notice, C2dChanged):
                 yield _line({"kind": "command", "command": command_of(notice.message)})
+            elif isinstance(notice, MethodChanged):
+                yield _line({"kind": "command", "command": call_of(notice.call)})
             elif isinstance(notice, FaultsChanged):
                 yield _line({"kind": "faults", "faults": _faults(hub)})
             else:
@@ -78,6 +80,7 @@ def _snapshot(hub: Hub, once: Deduplicator) -> tuple[dict[str, Any], dict[str, i
         # the outcomes of older commands are not at hand, and "no outcome" would be wrong
         since_s = events[0].enqueued_s if len(events) == limit else 0.0
         commands += [command_of(m) for m in messages if m.enqueued_s >= since_s or m.state == "queued"]
+        commands += [call_of(call) for call in hub.method_calls(device_id)[-_COMMANDS_PER_DEVICE:]]
     snapshot = {"devices": devices, "items": items, "commands": commands, "faults": _faults(hub)}
     return {"kind": "snapshot"} | snapshot, last
 

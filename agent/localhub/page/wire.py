@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..records import C2dMessage, Device, Event
+from ..records import C2dMessage, Device, Event, MethodCall
 
 Item = dict[str, Any]
 
@@ -31,17 +31,43 @@ def device_of(device: Device, connected: bool) -> Item:
 
 def command_of(message: C2dMessage) -> Item:
     """A message to a device with what became of it. ``settled``: when it got its final state, else null."""
-    body, text = _shown(message.body)
+    body, text = _object(message.body)
     return {
-        "key": message.sequence,
+        "way": "message",
+        "key": f"message-{message.sequence}",
         "id": message.message_id,
         "device": message.device_id,
-        "body": body if isinstance(body, dict) else None,
+        "name": None,
+        "body": body,
         "text": text,
         "sent": _ms(message.enqueued_s),
         "expires": _ms(message.expires_s),
+        "deliveries": message.delivery_count,
         "state": message.state,
         "settled": None if message.state == "queued" else _ms(message.state_s),
+        "status": None,
+        "answer": None,
+    }
+
+
+def call_of(call: MethodCall) -> Item:
+    """A direct method in the form of ``command_of``. ``status``, ``answer``: the device's, if any."""
+    body, text = _object(call.payload)
+    return {
+        "way": "method",
+        "key": f"method-{call.called_s:.6f}-{call.number}",
+        "id": None,
+        "device": call.device_id,
+        "name": call.name,
+        "body": body,
+        "text": text,
+        "sent": _ms(call.called_s),
+        "expires": None,
+        "deliveries": None,
+        "state": call.state,
+        "settled": None if call.state == "called" else _ms(call.state_s),
+        "status": None if call.result is None else call.result.status,
+        "answer": None if call.result is None else _object(call.result.payload)[0],
     }
 
 
@@ -119,6 +145,12 @@ def newest(items: Iterable[Item]) -> list[Item]:
         readings.setdefault(sensor, deque(maxlen=READINGS_PER_SENSOR)).append(item)
     kept = [item for series in (*readings.values(), others) for item in series]
     return sorted(kept, key=lambda item: int(item["sequence"]))
+
+
+def _object(content: bytes) -> tuple[Item | None, str]:
+    """The JSON object that it is, None if it is none or too long to be shown; and its text."""
+    body, text = _shown(content)
+    return (body if isinstance(body, dict) and len(content) <= _SHOWN_CHARACTERS else None), text
 
 
 def _shown(body: bytes) -> tuple[Any, str]:

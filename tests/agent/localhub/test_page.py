@@ -20,10 +20,11 @@ import aiohttp
 import pytest
 
 from agent.localhub.faults import Faults
+from agent.localhub.methods import CallLog
 from agent.localhub.notices import C2dChanged, DeviceConnected, EventStored, NoticeBoard, Subscription
 from agent.localhub.page import PageServer, server, start_page
 from agent.localhub.page.stream import lines
-from agent.localhub.records import Arrival, C2dMessage, Device
+from agent.localhub.records import Arrival, C2dMessage, Device, MethodCall, MethodResult
 from agent.localhub.store import Store
 from tests.clock import FakeClock
 
@@ -43,6 +44,7 @@ class Desk:
         self.clock = FakeClock(wall=NOON_S)
         self.store = Store(directory, self.clock.wall)
         self.board = NoticeBoard()
+        self.calls = CallLog(self.board, self.clock.wall)
         self.faults = Faults()
         self.online: set[str] = set()
         self.store.registry.create("mast-1")
@@ -57,6 +59,14 @@ class Desk:
         self, device_id: str, body: bytes, *, message_id: str | None = None, expires_in_s: float = 3600.0
     ) -> C2dMessage:
         return self.store.c2d.add(device_id, body, message_id=message_id, expires_in_s=expires_in_s)
+
+    async def call_method(
+        self, device_id: str, name: str, payload: bytes = b"null", *, timeout_s: float = 30.0
+    ) -> MethodResult:
+        raise NotImplementedError
+
+    def method_calls(self, device_id: str) -> list[MethodCall]:
+        return self.calls.latest(device_id)
 
     def arrive(self, bodies: Sequence[Any], **properties: str) -> None:
         arrivals = [
@@ -314,6 +324,70 @@ def test_a_command_is_queued_for_its_device(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "command",
+    [
+        {"command": "set", "actuator": "beacon", "value": 2.5},
+        {"command": "set", "actuator": "beacon", "value": False, "for": 1.5},
+        {"command": "pulse", "actuator": "beacon", "for": 1},
+        {"command": "stop", "actuator": "beacon"},
+        {"command": "stop-all"},
+        {"command": "hold"},
+        {"command": "hold", "for": 600},
+        {"command": "release"},
+        {"command": "ping"},
+    ],
+    ids=lambda command: " ".join(map(str, command.values())),
+)
+def test_every_command_goes_out_as_it_is(tmp_path: Path, command: dict[str, Any]) -> None:
+    """Each command of the set is queued with its own keys and no other; an empty "for" is left out."""
+
+    async def check(hub: Desk, client: Client) -> None:
+        assert (await client.post(command))[0] == 201
+        assert json.loads(hub.store.c2d.latest()[-1].body) == command
+        if command["command"] in ("set", "hold") and "for" not in command:
+            assert (await client.post(command | {"for": None}))[0] == 201
+            assert json.loads(hub.store.c2d.latest()[-1].body) == command
+
+    with_page(tmp_path, check)
+
+
+def test_direct_methods_are_in_the_same_list(tmp_path: Path) -> None:
+    """Calls come with the snapshot and when they change, in the form of commands, each under one key."""
+
+    async def check(hub: Desk, client: Client) -> None:
+        hub.store.registry.create("mast-2")
+        for _ in range(31):
+            hub.calls.begin("mast-2", "ping", b"null")
+        first = hub.calls.begin("mast-1", "pulse", b'{"actuator": "beacon", "for": 1, "id": "c9"}')
+        hub.send_c2d("mast-1", b'{"command": "ping"}')
+        async with client.stream() as next_line:
+            commands = (await next_line())["commands"]
+            message, called = [c for c in commands if c["device"] == "mast-1"]
+            assert len(commands) == 2 + 30
+            assert (message["way"], message["deliveries"], message["status"]) == ("message", 0, None)
+            assert (called["way"], called["name"], called["state"]) == ("method", "pulse", "called")
+            assert (called["body"]["id"], called["sent"], called["settled"]) == ("c9", NOON_S * 1000, None)
+            hub.clock.advance(2)
+            hub.calls.settle(first, "answered", MethodResult(200, b'{"status": "done"}'))
+            line = await next_line()
+            answered = line["command"]
+            assert (line["kind"], answered["key"]) == ("command", called["key"])
+            assert (answered["state"], answered["status"]) == ("answered", 200)
+            assert answered["answer"] == {"status": "done"}
+            assert (answered["sent"], answered["settled"]) == (NOON_S * 1000, (NOON_S + 2) * 1000)
+            number = hub.calls.begin("mast-1", "long", b'{"x": "%s"}' % (b"x" * 100_000))
+            hub.calls.settle(number, "answered", MethodResult(200, b'{"x": "%s"}' % (b"x" * 100_000)))
+            long = [(await next_line())["command"] for _ in range(2)][-1]
+            assert (long["body"], long["answer"], len(json.dumps(long)) < 5000) == (None, None, True)
+            number = hub.calls.begin("mast-1", "odd", b"[1]")
+            hub.calls.settle(number, "answered", MethodResult(200, b""))
+            odd = [(await next_line())["command"] for _ in range(2)][-1]
+            assert (odd["body"], odd["text"], odd["answer"]) == (None, "[1]", None)
+
+    with_page(tmp_path, check)
+
+
+@pytest.mark.parametrize(
     ("body", "words"),
     [
         (b"{", "not JSON"),
@@ -335,6 +409,17 @@ def test_a_command_is_queued_for_its_device(tmp_path: Path) -> None:
         ({"actuator": "beacon", "value": True, "for": 0}, "for:"),
         ({"actuator": "beacon", "value": True, "for": True}, "for:"),
         ({"actuator": "beacon", "value": True, "for": "30"}, "for:"),
+        ({"command": "explode"}, "command: expected one of set, pulse, stop, stop-all"),
+        ({"command": None, "actuator": "beacon", "value": True}, "command: expected"),
+        ({"command": ["set"]}, "command: expected"),
+        ({"command": "pulse", "actuator": "beacon"}, "for is missing"),
+        ({"command": "pulse", "actuator": "beacon", "for": None}, "for:"),
+        ({"command": "pulse", "actuator": "beacon", "value": True, "for": 1}, "'value'"),
+        ({"command": "stop", "actuator": None}, "actuator:"),
+        ({"command": "stop"}, "actuator is missing"),
+        ({"command": "stop", "actuator": "beacon", "for": None}, "'for'; stop has actuator"),
+        ({"command": "stop-all", "actuator": "beacon"}, "'actuator'; stop-all has none"),
+        ({"command": "hold", "for": -1}, "for:"),
     ],
 )
 def test_what_is_no_command_is_refused_with_the_reason(tmp_path: Path, body: Any, words: str) -> None:
@@ -350,12 +435,12 @@ def test_what_is_no_command_is_refused_with_the_reason(tmp_path: Path, body: Any
 
 
 def test_limits_have_their_own_answers(tmp_path: Path) -> None:
-    """404 for an unknown device, 413 for a body over 64 KiB, 429 when 50 messages wait already."""
+    """404 for an unknown device, 413 for a body over 140 kB, 429 when 50 messages wait already."""
 
     async def check(hub: Desk, client: Client) -> None:
         good = {"actuator": "beacon", "value": False}
         assert (await client.post(good, "mast-7"))[0] == 404
-        assert (await client.post(b" " * 65_537))[0] == 413
+        assert (await client.post(b" " * 140_001))[0] == 413
         for _ in range(50):
             hub.send_c2d("mast-1", b"{}")
         status, answer = await client.post(good)

@@ -11,21 +11,41 @@ export function token() {
 
 const headers = () => ({ Authorization: `Bearer ${token() ?? ""}` });
 
-/** Sends a command; returns its id. Throws an Error whose message can be shown. */
-export async function sendCommand(device, command) {
+async function post(device, what, body) {
   let response;
   try {
-    response = await fetch(`api/devices/${encodeURIComponent(device)}/commands`, {
+    response = await fetch(`api/devices/${encodeURIComponent(device)}/${what}`, {
       method: "POST",
       headers: { ...headers(), "Content-Type": "application/json" },
-      body: JSON.stringify(command),
+      body: JSON.stringify(body),
     });
   } catch {
     throw new Error("Not sent: the hub cannot be reached.");
   }
   const answer = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Error(answer.error ?? `Not sent: the hub answered ${response.status}.`);
-  return answer.id;
+  if (!response.ok) {
+    const error = new Error(answer.error ?? `Not sent: the hub answered ${response.status}.`);
+    error.status = response.status;
+    throw error;
+  }
+  return answer;
+}
+
+/** Queues a command as a message. Throws an Error whose message can be shown. */
+export async function sendCommand(device, command) {
+  await post(device, "commands", command);
+}
+
+/**
+ * Calls a command as a direct method and waits for its end; that the device is offline or does not answer is the
+ * list's to show. Throws an Error whose message can be shown.
+ */
+export async function callCommand(device, { command, ...rest }) {
+  try {
+    await post(device, "methods", { methodName: command, payload: { ...rest, id: crypto.randomUUID() } });
+  } catch (error) {
+    if (error.status !== 404 && error.status !== 504) throw error;
+  }
 }
 
 /**

@@ -1,8 +1,9 @@
 // Wires the stream to the parts of the page.
 
 import { Stream, token } from "./api.js";
-import { CommandForm, SentCommands } from "./commands.js";
+import { SentCommands } from "./commands.js";
 import { byId, Choice, setText } from "./dom.js";
+import { CommandForm } from "./form.js";
 import { Log } from "./log.js";
 import { Model } from "./model.js";
 import { Now } from "./now.js";

@@ -1,43 +1,56 @@
-// The form that sends a command, and the three stages of each one sent.
+// The commands sent: for each its delivery, which the hub knows, and its outcome, which only the device can tell.
 
-import { sendCommand } from "./api.js";
 import { arrange, byId, el, setText } from "./dom.js";
 import { time } from "./format.js";
 
 const SIGNS = { done: "✓", bad: "✕", waiting: "…", idle: "·" };
+const LOST = { expired: "expired", "dead-lettered": "dead-lettered: sent ten times, never confirmed" };
 
-/** "beacon on for 10 s" of a command's body. */
-function title(command) {
-  const body = command.body;
-  if (body?.command !== "set") return command.text ?? "no command";
-  const value = body.value === true ? "on" : body.value === false ? "off" : String(body.value);
-  return `${body.actuator} ${value}${typeof body.for === "number" ? ` for ${body.for} s` : ""}`;
+const isNumber = (value) => typeof value === "number";
+
+/** "beacon on for 10 s", "hold for 600 s", "ping": a command's body in words. */
+function title({ name, body, text }) {
+  const command = name && name !== "command" ? name : body?.command ?? name;
+  if (typeof command !== "string") return text;
+  const { actuator, value, for: seconds } = body ?? {};
+  const shown = value === true ? "on" : value === false ? "off" : isNumber(value) ? String(value) : "";
+  const words = command === "set" && actuator ? [actuator, shown] : [command === "stop-all" ? "stop all" : command, actuator];
+  return [...words, isNumber(seconds) ? `for ${seconds} s` : ""].filter((word) => typeof word === "string" && word).join(" ");
 }
 
-const delivered = (command) => command.state === "delivered";
-
-function deliveryStage(command) {
-  if (delivered(command)) return ["done", "delivered", command.settled === null ? "" : time(command.settled)];
-  if (command.state === "queued") return ["waiting", "waiting for the device", `expires ${time(command.expires)}`];
-  return ["bad", `${command.state}, not delivered`, command.settled === null ? "" : time(command.settled)];
-}
-
-function outcomeStage(command, outcome) {
-  if (outcome) {
-    const { status, reason } = outcome.body;
-    const words = typeof reason === "string" && reason ? `${status}: ${reason}` : String(status);
-    return [status === "done" ? "done" : "bad", words, time(outcome.received)];
+/** [state, words, note] of what the hub knows. */
+function delivery({ way, state, status, deliveries, expires, settled }) {
+  const at = settled === null ? "" : time(settled);
+  if (way === "method") {
+    if (state === "called") return ["waiting", "called, no answer yet", ""];
+    if (state === "offline") return ["bad", "device offline", at];
+    if (state === "no-answer") return ["bad", "no answer", at];
+    return ["done", `answered ${status}`, at];
   }
-  if (delivered(command)) return ["waiting", "waiting for the outcome", ""];
-  return ["idle", command.state === "queued" ? "not yet" : "none", ""];
+  if (state === "delivered") return ["done", "delivered", at];
+  if (state !== "queued") return ["bad", LOST[state] ?? state, at];
+  if (deliveries === 0) return ["waiting", "queued", `expires ${time(expires)}`];
+  return ["waiting", `sent${deliveries > 1 ? ` ${deliveries} times` : ""}, not confirmed`, `expires ${time(expires)}`];
 }
 
-function stageRow(name, [state, words, note]) {
-  return el("li", { "data-stage": name.toLowerCase(), "data-state": state },
-    el("span", { class: "sign", "aria-hidden": "true" }, SIGNS[state]),
-    el("span", { class: "stage" }, name),
-    el("span", { class: "words" }, words),
-    el("span", { class: "quiet" }, note));
+/** [state, words, note] of what the device says, or why there is nothing yet. */
+function outcomeOf({ way, state, deliveries }, outcome) {
+  if (outcome) {
+    const { status, reason, repeat } = outcome.body ?? {};
+    const words = typeof reason === "string" && reason ? `${status}: ${reason}` : String(status);
+    return [status === "done" ? "done" : "bad", words, time(outcome.received), repeat === true];
+  }
+  if (state === "delivered" || state === "no-answer") return ["waiting", "not told yet", "", false];
+  if (state === "queued" || state === "called") return ["idle", "not yet", "", false];
+  if (state === "answered") return ["idle", "none in the answer", "", false];
+  return ["idle", way === "message" && deliveries === 0 ? "none" : "not told", "", false];
+}
+
+function cell(label, who, [state, words, note], ...more) {
+  return el("td", { class: label.toLowerCase(), "data-state": state },
+    el("p", { class: "label" }, label, " ", el("small", {}, `says the ${who}`)),
+    el("p", { class: "state" }, el("span", { class: "sign", "aria-hidden": "true" }, SIGNS[state]), el("span", { class: "words" }, words)),
+    note ? el("p", { class: "quiet" }, note) : "", ...more);
 }
 
 /** Draws the list; a row is rebuilt only when it changed. Says changes of live rows to screen readers. */
@@ -45,92 +58,42 @@ export class SentCommands {
   #rows = new Map(); // the hub's key of a command -> {content, node}
 
   show(deviceId, device, quietly) {
-    const commands = [...device.commands.values()].sort((a, b) => b.key - a.key);
     const rows = new Map();
-    const list = byId("sent");
-    for (const command of commands) {
-      const outcome = device.outcomes.get(command.id);
-      const followUp = device.followUps.get(command.id);
-      const stages = [["Hub", ["done", "taken", time(command.sent)]], ["Device", deliveryStage(command)],
-        ["Outcome", outcomeStage(command, outcome)]];
-      const content = JSON.stringify([stages, followUp?.body]);
-      const old = this.#rows.get(command.key);
+    for (const sent of device.sentCommands()) {
+      const stages = [delivery(sent.command), outcomeOf(sent.command, sent.outcome)];
+      const content = JSON.stringify([stages, sent.id, sent.followUp?.body]);
+      const old = this.#rows.get(sent.command.key);
       if (old?.content === content) {
-        rows.set(command.key, old);
+        rows.set(sent.command.key, old);
         continue;
       }
-      const node = this.#row(command, stages, followUp);
-      if (!quietly) this.#announce(command, deviceId, stages);
-      rows.set(command.key, { content, node });
+      rows.set(sent.command.key, { content, node: this.#row(sent, stages) });
+      if (!quietly) this.#announce(sent.command, deviceId, stages);
     }
     this.#rows = rows;
     const nodes = [...rows.values()].map((row) => row.node);
-    arrange(list, nodes);
+    arrange(byId("sent-rows"), nodes);
     byId("no-command").hidden = nodes.length > 0;
+    byId("sent").hidden = nodes.length === 0;
   }
 
-  #row(command, stages, followUp) {
-    const row = el("li", { "data-id": command.id ?? "" },
-      el("p", { class: "title" }, el("strong", {}, title(command)), el("code", { class: "quiet", title: command.id }, command.id?.slice(0, 8) ?? "no id")),
-      el("ol", { class: "stages" }, ...stages.map(([name, stage]) => stageRow(name, stage))));
-    if (followUp) {
-      const { event, reason } = followUp.body ?? {};
-      row.append(el("p", { class: "follow-up quiet" }, [event, reason].filter((word) => typeof word === "string").join(": "), ` · ${time(followUp.received)}`));
-    }
-    return row;
+  #row({ command, id, followUp }, [delivered, outcome]) {
+    const { event, reason } = followUp?.body ?? {};
+    const later = [event, reason].filter((word) => typeof word === "string").join(": ");
+    return el("tr", { "data-id": id ?? "", "data-way": command.way },
+      el("th", { class: "command", scope: "row" },
+        el("strong", {}, title(command)),
+        el("p", { class: "quiet" }, `${command.way} · ${time(command.sent)} · `,
+          el("code", { title: id }, id?.slice(0, 8) ?? "no id"))),
+      cell("Delivery", "hub", delivered),
+      cell("Outcome", "device", outcome,
+        outcome[3] ? el("p", { class: "repeat" }, "repeat") : "",
+        followUp ? el("p", { class: "quiet" }, `then ${later} · ${time(followUp.received)}`) : ""));
   }
 
-  #announce(command, deviceId, [, [, delivery], [, outcome]]) {
-    const stage = outcome[0] === "done" || outcome[0] === "bad" ? outcome : delivery;
-    setText(byId("announce"), `${title(command)}, ${deviceId}: ${stage[1]}.`);
-  }
-}
-
-/** The form: what it holds becomes a command; what is wrong is said beside the button. */
-export class CommandForm {
-  constructor() {
-    this.device = null;
-    const form = byId("command");
-    form.addEventListener("submit", (event) => { event.preventDefault(); this.#submit(form); });
-    form.addEventListener("change", () => { byId("number-field").hidden = form.elements.value.value !== "number"; });
-  }
-
-  show(deviceId, actuators) {
-    this.device = deviceId;
-    setText(byId("target"), deviceId);
-    const list = byId("actuators");
-    const names = [...actuators].sort();
-    if (list.children.length !== names.length || names.some((name, i) => name !== list.children[i].value)) {
-      list.replaceChildren(...names.map((name) => el("option", { value: name })));
-    }
-  }
-
-  #read(form) {
-    const wrong = (input, words) => { input.focus(); throw new Error(words); };
-    const actuator = byId("actuator").value.trim();
-    if (!actuator) wrong(byId("actuator"), "Which actuator?");
-    const seconds = byId("seconds");
-    if (seconds.validity.badInput || (seconds.value !== "" && !(seconds.valueAsNumber > 0))) wrong(seconds, "For how many seconds? More than 0, or leave it empty.");
-    let value = form.elements.value.value === "on";
-    if (form.elements.value.value === "number") {
-      value = byId("number").valueAsNumber;
-      if (!Number.isFinite(value)) wrong(byId("number"), "Which number?");
-    }
-    return { actuator, value, for: seconds.value === "" ? null : seconds.valueAsNumber };
-  }
-
-  async #submit(form) {
-    const button = form.querySelector("button");
-    if (button.getAttribute("aria-disabled") === "true") return;
-    setText(byId("form-error"), "");
-    try {
-      const command = this.#read(form);
-      button.setAttribute("aria-disabled", "true");
-      await sendCommand(this.device, command);
-    } catch (error) {
-      setText(byId("form-error"), error.message);
-    } finally {
-      button.removeAttribute("aria-disabled");
-    }
+  #announce(command, deviceId, [delivered, outcome]) {
+    const [state, words] = outcome;
+    const told = state === "done" || state === "bad" ? `outcome ${words}` : delivered[1];
+    setText(byId("announce"), `${title(command)}, ${deviceId}: ${told}.`);
   }
 }

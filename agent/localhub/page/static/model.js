@@ -34,7 +34,7 @@ class Device {
   readings = [];
   others = [];
   commands = new Map(); // key -> command
-  outcomes = new Map(); // command id -> item
+  outcomes = new Map(); // command id -> items, one for each time that it was answered
   followUps = new Map(); // command id -> item of the latest event
   actuators = new Set(["beacon"]);
 
@@ -63,7 +63,11 @@ class Device {
     const id = text(item.body?.commandId) ?? text(item.correlationId);
     if (!id) return;
     if (item.type === "event") this.followUps.set(id, item);
-    if (item.type === "outcome" && (!this.outcomes.has(id) || !item.body.repeat)) this.outcomes.set(id, item);
+    if (item.type === "outcome") {
+      if (!this.outcomes.has(id)) this.outcomes.set(id, []);
+      this.outcomes.get(id).push(item);
+      keepLast(this.outcomes.get(id), COMMANDS);
+    }
     for (const map of [this.followUps, this.outcomes]) {
       if (map.size > 4 * COMMANDS) map.delete(map.keys().next().value);
     }
@@ -74,9 +78,26 @@ class Device {
     const actuator = text(command.body?.actuator);
     if (actuator && this.actuators.size < 50) this.actuators.add(actuator);
     if (this.commands.size > COMMANDS) {
-      const oldest = [...this.commands.values()].reduce((a, b) => (a.key <= b.key ? a : b));
+      const oldest = [...this.commands.values()].reduce((a, b) => (a.sent <= b.sent ? a : b));
       this.commands.delete(oldest.key);
     }
+  }
+
+  /**
+   * The commands, newest first, each with its outcome (as the device says it, or null) and the latest event
+   * about it: [{command, id, outcome, followUp}]. Of commands with one id each has its own outcome, in turn.
+   */
+  sentCommands() {
+    const turns = new Map();
+    const rows = [...this.commands.values()].sort((a, b) => a.sent - b.sent).map((command) => {
+      const id = text(command.body?.id) ?? text(command.answer?.commandId) ?? command.id;
+      const turn = turns.get(id) ?? 0;
+      turns.set(id, turn + 1);
+      const item = this.outcomes.get(id)?.[turn];
+      const answer = text(command.answer?.status) ? { body: command.answer, received: command.settled } : null;
+      return { command, id, outcome: answer ?? item ?? null, followUp: this.followUps.get(id) ?? null };
+    });
+    return rows.reverse();
   }
 }
 
