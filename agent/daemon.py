@@ -8,15 +8,17 @@ in flight gets a moment, everything stored is closed; what the SDK still does en
 from __future__ import annotations
 
 import logging
+import math
 import random
 import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hw.clock import Clock, SystemClock
 from hw.errors import DeviceMisconfigured, HardwareError
@@ -26,15 +28,20 @@ from .batching import METERING_UNIT_BYTES, Batcher
 from .cloud import HubClient
 from .cloud.azure import AzureHubClient, HubOptions
 from .cloud.credentials import Credential, CredentialError
-from .commands.executor import CommandRules, Executor
-from .commands.guard import Guard, Guarded, Refusal
+from .commands.actuation import LOCAL, Guarded, Refusal
+from .commands.asking import result
+from .commands.executor import Executor
+from .commands.guard import Guard
 from .commands.journal import Journal
+from .commands.memory import GuardMemory
+from .commands.timeliness import CommandRules
 from .config import Config, ConfigError
 from .control import ControlServer
 from .forecast import forecast
 from .outbox import Outbox
 from .parts import find_credential, open_actuators, open_sensor, product_info, read_ca
 from .reading import Entry, Row
+from .safe_file import SafeFile
 from .sampler import Sampler
 from .state import StateLock
 from .stopping import StopRequest
@@ -45,6 +52,7 @@ from .worker import Worker, WorkerThread
 from .writer import OutboxWriter
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 SIMULATED = ("simulated", "replay")
 STOP_S = 4.5
@@ -89,7 +97,9 @@ class Daemon:
             self._credential, self._no_credential = None, str(error)
         self.lock = StateLock(config.state_directory)
         try:
-            actuators = open_actuators(config.actuators, self._clock, wait=True)
+            actuators = open_actuators(
+                config.actuators, self._clock, wait=True, safe_file=SafeFile.of_service()
+            )
         except BaseException:
             self.lock.release()
             raise
@@ -126,13 +136,16 @@ class Daemon:
             keep_sent_s=config.outbox.keep_sent_days * 86400,
             max_age_s=None if max_age_days is None else max_age_days * 86400,
         )
-        self.guard = Guard(actuators, self.writer.put)
+        self.guard = Guard(actuators, self.writer.put, [sensor.id for sensor in config.sensors])
+        self._memory = GuardMemory(state, boot_id)
         self.executor = Executor(
-            self._open_journal(state / "commands.db"),
-            self.guard,
-            self._timekeeper,
-            CommandRules(config.commands.require_expiry, config.commands.untrusted_clock_max_age_s),
-            self.writer.put,
+            journal=self._open_journal(state / "commands.db"),
+            guard=self.guard,
+            memory=self._memory,
+            timekeeper=self._timekeeper,
+            rules=CommandRules(config.commands.require_expiry, config.commands.untrusted_clock_max_age_s),
+            put=self.writer.put,
+            status=self._told_by_method,
         )
         self.samplers = [
             Sampler(
@@ -143,6 +156,7 @@ class Daemon:
                 put=self.writer.put,
                 height_m=sensor.height_m,
                 max_speed_mps=sensor.max_speed_mps,
+                watch=self.guard.wind,
             )
             for sensor in config.sensors
         ]
@@ -156,6 +170,7 @@ class Daemon:
         self._threads = [WorkerThread(worker, self._clock, self._worker_died) for worker in workers]
         for wired in (self.guard, self.writer, self.executor):
             wired.wake = self._thread_of(wired).wake
+        self.guard.remember = self.executor.wake
         if self.uplink is not None:
             self.uplink.wake = self.writer.wake_uplink = self._thread_of(self.uplink).wake
 
@@ -172,6 +187,7 @@ class Daemon:
                 options,
                 self._clock,
                 self.executor.receive,
+                self.executor.call,
                 clock_trusted=lambda: self._timekeeper.read().synchronised,
             )
 
@@ -188,6 +204,7 @@ class Daemon:
             times=LinkTimes(send_s=config.telemetry.send_timeout_s),
             rng=random.Random(),  # noqa: S311  (jitter, no secret)
             on_confirmed=on_confirmed,
+            on_link=self.guard.link,
         )
 
     def _open_journal(self, path: Path) -> Journal | None:
@@ -215,7 +232,7 @@ class Daemon:
         """Make everything safe and run. Raises StoreUnreadable, ConfigError."""
         now = self._clock.monotonic()
         try:
-            self.guard.start(now)
+            self.guard.start(now, self._memory.load(now))
             for sampler in self.samplers:
                 try:
                     sampler.open(now)
@@ -373,7 +390,8 @@ class Daemon:
             else f"{s.sensor_id} no value"
             for s in self.samplers
         ]
-        return f"{', '.join(winds)}; hub link {link}; {self.writer.status.backlog} waiting"
+        held = "".join(f"; held {origin.value}" for origin in self.guard.remembered.holds)
+        return f"{', '.join(winds)}; hub link {link}; {self.writer.status.backlog} waiting{held}"
 
     # --- the control socket
 
@@ -399,22 +417,51 @@ class Daemon:
             ),
         )
 
+    def _told_by_method(self) -> dict[str, Any]:
+        """The snapshot without the bodies of what was rejected: an answer has 128 KB."""
+        snapshot = self.snapshot()
+        del snapshot["outbox"]["lastRejected"]
+        return snapshot
+
     def _handlers(self) -> dict[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]]:
         return {
             "status": lambda _: self.snapshot(),
             "sample": lambda _: self.snapshot()["sensors"],
             "outbox": lambda _: self.snapshot()["outbox"],
             "actuate": self._actuate,
+            "hold": self._hold,
+            "release": self._release,
         }
 
     def _actuate(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        name, for_s = str(request.get("actuator")), request.get("for")
-        try:
-            for_s = None if for_s is None else float(for_s)
-        except (TypeError, OverflowError) as error:
-            raise ValueError(f"for: expected a number of seconds ({error})") from error
-        try:
-            value = self.guard.ask(name, request.get("value"), for_s)
-        except (Refusal, HardwareError) as error:
-            raise ValueError(str(error)) from error
+        name = str(request.get("actuator"))
+        for_s = _seconds(request.get("for"))
+        value = _asked(self.guard.drive(name, request.get("value"), for_s, LOCAL))
         return {"actuator": name, "value": value}
+
+    def _hold(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        _asked(self.guard.hold(_seconds(request.get("for")), LOCAL))
+        return {"durable": self._memory.save(self.guard.remembered)}
+
+    def _release(self, _: Mapping[str, Any]) -> Mapping[str, Any]:
+        _asked(self.guard.release(LOCAL))
+        return {"durable": self._memory.save(self.guard.remembered)}
+
+
+def _seconds(value: Any) -> float | None:
+    """Raises ValueError."""
+    try:
+        seconds = None if value is None else float(value)
+    except (TypeError, OverflowError) as error:
+        raise ValueError(f"for: expected a number of seconds ({error})") from error
+    if seconds is not None and not 0 < seconds < math.inf:
+        raise ValueError(f"bad-for: expected a number of seconds greater than 0, got {seconds}")
+    return seconds
+
+
+def _asked(future: Future[T]) -> T:
+    """Raises ValueError with the reason if the guard does not do it."""
+    try:
+        return result(future)
+    except (Refusal, HardwareError) as error:
+        raise ValueError(str(error)) from error

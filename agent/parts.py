@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from hw import registry
-from hw.actuator import Actuator
+from hw.actuator import Actuator, SafeLine
 from hw.anemometer import Anemometer
 from hw.clock import Clock
 from hw.errors import DeviceUnavailable, HardwareError
@@ -15,9 +16,10 @@ from hw.vane import VanedAnemometer
 
 from . import __version__
 from .cloud.credentials import Credential, CredentialError, find
-from .commands.guard import Guarded
+from .commands.actuation import Guarded
 from .commands.late import LateActuator
 from .config import ActuatorConfig, Config, ConfigError, SensorConfig
+from .safe_file import SafeFile
 
 
 def open_sensor(sensor: SensorConfig, clock: Clock) -> Anemometer:
@@ -35,16 +37,25 @@ def open_sensor(sensor: SensorConfig, clock: Clock) -> Anemometer:
 
 
 def open_actuators(
-    actuators: Sequence[ActuatorConfig], clock: Clock, *, wait: bool = False
+    actuators: Sequence[ActuatorConfig],
+    clock: Clock,
+    *,
+    wait: bool = False,
+    safe_file: SafeFile | None = None,
 ) -> dict[str, Guarded]:
     """The actuators that stanzas describe, all of them or none.
 
-    With ``wait`` one that is not available now is opened later (LateActuator). Raises ConfigError.
+    With ``wait`` one that is not available now is opened later (LateActuator). ``safe_file`` is given by the
+    daemon alone, and has their lines before one is claimed. Raises ConfigError.
     """
+    if safe_file is not None:
+        write_safe_file(safe_file, actuators)
     guarded: dict[str, Guarded] = {}
     for actuator in actuators:
         try:
-            guarded[actuator.name] = Guarded(_open_actuator(actuator, clock, wait), actuator.max_on_s)
+            guarded[actuator.name] = Guarded(
+                _open_actuator(actuator, clock, wait, safe_file), actuator.limits, actuator.interlock
+            )
         except BaseException as error:
             for opened in guarded.values():
                 opened.actuator.close()
@@ -54,9 +65,30 @@ def open_actuators(
     return guarded
 
 
-def _open_actuator(config: ActuatorConfig, clock: Clock, wait: bool) -> Actuator:
+def write_safe_file(safe_file: SafeFile, actuators: Sequence[ActuatorConfig]) -> None:
+    """The lines of these actuators, as far as they can be found, into ``safe_file``."""
+    lines: dict[str, tuple[SafeLine, ...]] = {}
+    for actuator in actuators:
+        with suppress(HardwareError):  # whoever opens it is told
+            lines[actuator.name] = _safe_lines(actuator)
+    safe_file.write(lines)
+
+
+def _safe_lines(config: ActuatorConfig) -> tuple[SafeLine, ...]:
     driver = registry.load(registry.ACTUATORS, config.driver)
-    opening: Callable[[], Actuator] = partial(driver.open, config.settings, clock)
+    find: Callable[[Any], tuple[SafeLine, ...]] = getattr(driver, "safe_lines", lambda _: ())
+    return find(config.settings)
+
+
+def _open_actuator(config: ActuatorConfig, clock: Clock, wait: bool, safe_file: SafeFile | None) -> Actuator:
+    driver = registry.load(registry.ACTUATORS, config.driver)
+
+    def opening() -> Actuator:
+        if safe_file is not None:
+            safe_file.add(config.name, _safe_lines(config))
+        actuator: Actuator = driver.open(config.settings, clock)
+        return actuator
+
     try:
         return opening()
     except DeviceUnavailable as error:

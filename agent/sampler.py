@@ -74,14 +74,17 @@ class Sampler:
         put: Callable[[Entry], None],
         height_m: float | None = None,
         max_speed_mps: float | None = None,
+        watch: Callable[[str, float, float | None], None] = lambda *_: None,
     ) -> None:
-        """``open_sensor`` may raise HardwareError: it is asked again until the sensor is there."""
+        """``open_sensor`` may raise HardwareError: it is asked again until the sensor is there. ``watch`` is
+        told of each sample: the sensor's id, its time (CLOCK_BOOTTIME seconds), the speed in m/s or None."""
         self.name = f"sampler-{sensor_id}"
         self.sensor_id = sensor_id
         self._open_sensor = open_sensor
         self._period_s = 1.0 / rate_hz
         self._interval_s = report_interval_s
         self._put = put
+        self._told = watch
         self._height_m = height_m
         self._statistics = WindStatistics(rate_hz)
         self._quality = QualityControl(has_direction=True, limit_mps=max_speed_mps or HIGHEST_MPS)
@@ -117,6 +120,7 @@ class Sampler:
         if boundary - self._report_began > _EPSILON_S:
             self._report(boundary)
         sample = self._quality.screen(self._sample(now))
+        self._told(self.sensor_id, sample.time_s, sample.speed_mps)
         self._statistics.add(sample)
         self._sampled += 1
         self._watch(sample)

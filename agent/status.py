@@ -61,18 +61,14 @@ def snapshot(
         "messagesReceived": executor.received,
         "lastMessageReceived": wall.time_text(received) if received is not None else None,
         "sensors": {s.sensor_id: _sensor(s, wall.time_text) for s in samplers},
-        "actuators": {
-            name: {
-                "value": a.value,
-                "safe": a.safe,
-                "since": wall.time_text(a.since_boot_s),
-                "why": a.why,
-                "secondsLeft": None if a.until_boot_s is None else max(0.0, round(a.until_boot_s - now, 1)),
-                "fault": a.fault,
-                "simulated": a.simulated,
+        "holds": {
+            origin.value: {
+                "since": wall.time_text(hold.since_boot_s),
+                "secondsLeft": _seconds_left(hold.until_boot_s, now),
             }
-            for name, a in guard.status.items()
+            for origin, hold in guard.remembered.holds.items()
         },
+        "actuators": _actuators_part(guard, now, wall),
     }
 
 
@@ -124,6 +120,37 @@ def _outbox_part(writer: OutboxWriter) -> dict[str, Any]:
     }
 
 
+def _actuators_part(guard: Guard, now: float, wall: BootClock) -> dict[str, Any]:
+    holders = guard.holders
+    return {
+        name: {
+            "value": actuator.value,
+            "safe": actuator.safe,
+            "since": wall.time_text(actuator.since_boot_s),
+            "why": actuator.why,
+            "secondsLeft": _seconds_left(actuator.until_boot_s, now),
+            "limit": actuator.limit,
+            "heldBy": [
+                {
+                    "word": holder.word,
+                    "reason": holder.text,
+                    "secondsLeft": _seconds_left(holder.until_boot_s, now),
+                    "cloudOnly": holder.cloud_only,
+                }
+                for holder in holders.get(name, ())
+                if holder.until_boot_s is None or holder.until_boot_s > now
+            ],
+            "fault": actuator.fault,
+            "simulated": actuator.simulated,
+        }
+        for name, actuator in guard.status.items()
+    }
+
+
+def _seconds_left(until_boot_s: float | None, now: float) -> float | None:
+    return None if until_boot_s is None else max(0.0, round(until_boot_s - now, 1))
+
+
 def _sensor(sampler: Sampler, time_text: Any) -> dict[str, Any]:
     status = sampler.status
     sample = status.sample
@@ -166,14 +193,25 @@ def describe(status: Mapping[str, Any]) -> str:
     ]
     for name, sensor in status["sensors"].items():
         lines.append(f"sensor    {name}: {wind_text(sensor)}{'  (simulated)' if sensor['simulated'] else ''}")
+    for where, hold in status["holds"].items():
+        left = "" if hold["secondsLeft"] is None else f", {duration(hold['secondsLeft'])} more"
+        lines.append(f"HELD      {where} since {hold['since']}{left}: the cloud moves nothing away from safe")
     for name, actuator in status["actuators"].items():
-        left = "" if actuator["secondsLeft"] is None else f", {actuator['secondsLeft']:.0f} s left"
-        state = f"FAULT: {actuator['fault']}" if actuator["fault"] else value_text(actuator["value"])
-        lines.append(
-            f"actuator  {name}: {state} since {actuator['since']} ({actuator['why']}{left})"
-            + ("  (simulated)" if actuator["simulated"] else "")
-        )
+        lines += _actuator_lines(name, actuator)
     return "\n".join(lines)
+
+
+def _actuator_lines(name: str, actuator: Mapping[str, Any]) -> list[str]:
+    """Where it is, since when and why; below, what holds it."""
+    left = "" if actuator["secondsLeft"] is None else f", {duration(actuator['secondsLeft'])} left"
+    state = f"FAULT: {actuator['fault']}" if actuator["fault"] else value_text(actuator["value"])
+    simulated = "  (simulated)" if actuator["simulated"] else ""
+    lines = [f"actuator  {name}: {state} since {actuator['since']} ({actuator['why']}{left}){simulated}"]
+    for holder in actuator["heldBy"]:
+        more = "" if holder["secondsLeft"] is None else f", {duration(holder['secondsLeft'])} more"
+        cloud = " (for the cloud)" if holder["cloudOnly"] else ""
+        lines.append(f"            {holder['word']}: {holder['reason']}{more}{cloud}")
+    return lines
 
 
 def duration(seconds: float) -> str:

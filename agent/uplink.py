@@ -107,10 +107,12 @@ class Uplink:
         times: LinkTimes | None = None,
         backoff: Backoff | None = None,
         on_confirmed: Callable[[Row, int], None] = lambda *_: None,
+        on_link: Callable[[bool, float], None] = lambda *_: None,
     ) -> None:
         """``new_client`` makes an unconnected client.
 
-        ``on_confirmed`` is told each row and the running total, on the uplink's thread.
+        ``on_confirmed`` is told each row and the running total, ``on_link`` whether the link is up and the
+        time, both on the uplink's thread.
         """
         self._new_client = new_client
         self._clock = clock
@@ -118,6 +120,7 @@ class Uplink:
         self._times = times or LinkTimes()
         self._window = Window(rows, batcher, on_confirmed, self._times.send_s, self._times.proven_s)
         self._backoff = backoff or Backoff(rng)
+        self._on_link = on_link
         self._diagnosis = Diagnosis()
         self._most = HANDED_OVER
         self._client: HubClient | None = None
@@ -302,6 +305,7 @@ class Uplink:
 
     def _enter(self, state: State, now: float) -> None:
         self._state, self._since = state, now
+        self._on_link(state == "up", now)
 
     def _next_due(self, now: float) -> float:
         if self._state == "down":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Protocol
 
 Value = bool | float
@@ -12,6 +13,23 @@ Value = bool | float
 def shown(value: object) -> str:
     """``value`` as whoever sent it wrote it: true, not True."""
     return json.dumps(value, default=repr, ensure_ascii=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SafeLine:
+    """A line of a gpiochip that an actuator drives, and its level that does no harm while no program runs.
+
+    A driver names them by a class method beside ``open``,
+
+        safe_lines(settings: Settings) -> tuple[SafeLine, ...]
+
+    which claims nothing and raises HardwareError where a line cannot be found. One without it drives no such
+    line. ``path``: of the chip, "/dev/gpiochip0"; ``offset``: of the line on it; ``level``: True is high.
+    """
+
+    path: str
+    offset: int
+    level: bool
 
 
 class Actuator(Protocol):

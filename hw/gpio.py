@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .actuator import SafeLine
 from .errors import DeviceMisconfigured, DeviceUnavailable, HardwareError
 
 DEV = Path("/dev")
@@ -163,6 +164,18 @@ def pin_factory(chip: str | None = None, pin: int = 0) -> Any:
 
             _factories[found.path] = open_factory(found.path, found.lines, JOIN_GPIO)
         return _factories[found.path]
+
+
+def safe_lines(pin: int, chip: str | None, level: bool) -> tuple[SafeLine, ...]:
+    """Where GPIO ``pin`` is, as of ``find_line``, with the level that does no harm there.
+
+    Nothing where somebody has chosen a pin factory: its pins are no lines of this machine. Raises what
+    ``find_line`` raises. Thread safety: any thread.
+    """
+    if given_factory() is not None:
+        return ()
+    line = find_line(pin, chip)
+    return (SafeLine(line.path, line.offset, level),)
 
 
 def explain(error: Exception, pin: int) -> HardwareError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import sys
 import types
 import typing
@@ -41,12 +42,14 @@ def setting(
     example: Any = None,
     hexadecimal: bool = False,
     suggested: bool = False,
+    endless: bool = False,
 ) -> Any:
     """A dataclass field with what a person needs to know of it.
 
     ``doc`` is one line without a full stop; limits are inclusive; ``example`` is what documentation
     shows where there is no default; ``hexadecimal``: a number that people write so, such as an address;
-    ``suggested``: most people give it, so the stanza to copy does, with its example.
+    ``suggested``: most people give it, so the stanza to copy does, with its example; ``endless``: ``inf`` is
+    allowed, and means never.
     """
     meta = {
         "doc": doc,
@@ -56,6 +59,7 @@ def setting(
         "example": example,
         "hexadecimal": hexadecimal,
         "suggested": suggested,
+        "endless": endless,
     }
     if isinstance(default, (dict, list)):
         return dataclasses.field(default_factory=default.copy, metadata=meta)
@@ -70,6 +74,8 @@ def toml_text(value: object, meta: Mapping[str, Any]) -> str:
         return "[" + ", ".join(toml_text(v, meta) for v in value) + "]"
     if meta.get("hexadecimal") and isinstance(value, int) and not isinstance(value, bool):
         return f"0x{value:02x}"
+    if isinstance(value, float) and math.isinf(value):
+        return "inf"
     return json.dumps(value, ensure_ascii=False)
 
 
@@ -129,6 +135,8 @@ def _convert(value: Any, hint: Any, meta: Mapping[str, Any], key: str) -> tuple[
         if not isinstance(value, Mapping):
             return None, [SettingError(key, f"expected a table [{key}], got {value!r}")]
         return parse(hint, value, key)
+    if meta.get("endless") and value == math.inf:
+        return value, []
     converted, good = _match(value, hint)
     if not good or not _within(converted, meta):
         wrong = f"expected {_expected(hint, meta)}, got {_shown(value, meta)}{_hint(value, meta)}"
@@ -195,7 +203,11 @@ _MANY = {bool: "switches", float: "numbers", int: "whole numbers", str: "texts"}
 def _expected(hint: Any, meta: Mapping[str, Any]) -> str:
     if meta.get("choices") is not None:
         return "one of " + ", ".join(_shown(c, meta) for c in meta["choices"])
-    words = _words(hint)
+    words = _limited(_words(hint), meta)
+    return f"{words}, or inf for never" if meta.get("endless") else words
+
+
+def _limited(words: str, meta: Mapping[str, Any]) -> str:
     low, high = meta.get("minimum"), meta.get("maximum")
     if low is not None and high is not None:
         return f"{words} from {_figure(low, meta)} to {_figure(high, meta)}"

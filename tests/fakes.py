@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from agent.cloud import CloudMessage, Failure, HubError
+from agent.cloud import CloudMessage, Failure, HubError, MethodCall
 from agent.reading import Entry, Message, Row
 from agent.timekeeping import BootClock
 
@@ -34,8 +34,12 @@ class FakeHub:
         self.full = False
         self.ended = 0
 
-    def client(self, on_message: Callable[[CloudMessage], None] = lambda message: None) -> FakeHubClient:
-        client = FakeHubClient(self, on_message)
+    def client(
+        self,
+        on_message: Callable[[CloudMessage], None] = lambda message: None,
+        on_method: Callable[[MethodCall], None] = lambda call: None,
+    ) -> FakeHubClient:
+        client = FakeHubClient(self, on_message, on_method)
         self.clients.append(client)
         return client
 
@@ -50,14 +54,21 @@ class FakeHub:
 class FakeHubClient:
     """Satisfies agent.cloud.HubClient without a network."""
 
-    def __init__(self, hub: FakeHub, on_message: Callable[[CloudMessage], None]) -> None:
+    def __init__(
+        self,
+        hub: FakeHub,
+        on_message: Callable[[CloudMessage], None],
+        on_method: Callable[[MethodCall], None],
+    ) -> None:
         self._hub = hub
         self._on_message = on_message
+        self._on_method = on_method
         self._connected = False
         self._closed = False
         self.lost: HubError | None = None
         self.connecting: Future[None] = Future()
         self.in_flight: list[tuple[Message, Future[None]]] = []
+        self._unanswered: set[Future[tuple[int, bytes]]] = set()
 
     @property
     def connected(self) -> bool:
@@ -111,9 +122,28 @@ class FakeHubClient:
             self._hub.stored.append(message)
             future.set_result(None)
 
+    def call_method(self, name: str, payload: bytes = b"{}") -> Future[tuple[int, bytes]]:
+        """The hub calls a direct method. The future is its answer, or fails if there can be none."""
+        future: Future[tuple[int, bytes]] = Future()
+        if not self._connected:
+            future.set_exception(HubError(Failure.LOST, "not connected"))
+            return future
+        self._unanswered.add(future)
+
+        def answer(status: int, payload: bytes) -> None:
+            if future in self._unanswered:
+                self._unanswered.remove(future)
+                future.set_result((status, payload))
+
+        self._on_method(MethodCall(name, payload, 0.0, answer))
+        return future
+
     def lose(self) -> None:
-        """The connection breaks: what is in flight fails, as the SDK does it."""
+        """The connection breaks: what is in flight fails, as the SDK does it, and calls find no answer."""
         self._connected = False
+        unanswered, self._unanswered = self._unanswered, set()
+        for call in unanswered:
+            call.set_exception(HubError(Failure.LOST, "connection lost"))
         for _, future in self.in_flight:
             future.set_exception(HubError(Failure.LOST, "connection lost"))
         self.in_flight = []

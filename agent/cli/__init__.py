@@ -17,6 +17,8 @@ _COMMANDS = {
     "sample": ("agent.cli.sample:sample_command", "Show the sensors live."),
     "status": ("agent.cli.device:status_command", "Show how the running agent is."),
     "actuate": ("agent.cli.device:actuate_command", "Drive an actuator."),
+    "hold": ("agent.cli.device:hold_command", "Manual mode: the cloud moves nothing."),
+    "release": ("agent.cli.device:release_command", "End manual mode."),
     "outbox": ("agent.cli.device:outbox_command", "Show what waits for the hub."),
     "hub": ("agent.cli.hub:hub_command", "Run a local IoT Hub."),
 }

@@ -7,14 +7,18 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from agent.config import Config
 from agent.control import NoDaemon
-from agent.status import describe, value_text
+from agent.status import describe, duration, value_text
 
 from .common import Seconds, ask, config_option, json_option, load_config, one_line_errors, until_interrupted
+
+if TYPE_CHECKING:
+    from agent.commands.guard import Guard
 
 _OUTBOX_WORDS = {
     "stored": "stored in this run",
@@ -125,7 +129,8 @@ def _drive(
 
     SIGTERM ends it as Ctrl-C does: no way out leaves the actuator driven.
     """
-    from agent.commands.guard import Guard, Refusal
+    from agent.commands.actuation import LOCAL, Refusal
+    from agent.commands.guard import Guard
     from agent.parts import open_actuators
     from agent.state import StateLock
     from hw.clock import SystemClock
@@ -140,7 +145,8 @@ def _drive(
         guard = Guard(open_actuators(wanted or config.actuators, clock), lambda _: None)
         try:
             guard.start(clock.monotonic())
-            asked = guard.request(name, value, for_s)
+            _let_it_rest(guard, name, clock.monotonic())
+            asked = guard.drive(name, value, for_s, LOCAL)
             guard.step(clock.monotonic())
             try:
                 tell(asked.result(0))
@@ -153,6 +159,88 @@ def _drive(
         finally:
             guard.stop(clock.monotonic())
             signal.signal(signal.SIGTERM, before)
+
+
+@click.command("hold")
+@click.option(
+    "--for",
+    "for_s",
+    type=Seconds(min=0, min_open=True),
+    metavar="SECONDS",
+    help="How long; until `masthead release` if not given.",
+)
+@config_option
+@json_option
+def hold_command(for_s: float | None, config_path: Path | None, as_json: bool) -> None:
+    """Manual mode: nothing moves away from its safe state for a command from the cloud.
+
+    What the cloud has moved goes back to safe. It stands over restarts and power cuts, and only `masthead
+    release` at the mast lifts it. Interlocks and moves towards safe still act: a hold is no lock-out. Cut the
+    power of an actuator before you reach into it.
+
+    \b
+    Example:
+      masthead hold --for 3600
+    """
+    until = "until `masthead release`" if for_s is None else f"for {duration(for_s)}"
+    told = f"held {until}: the cloud moves nothing away from its safe state"
+    _change_hold(config_path, as_json, "hold", told, {} if for_s is None else {"for": for_s})
+
+
+@click.command("release")
+@config_option
+@json_option
+def release_command(config_path: Path | None, as_json: bool) -> None:
+    """End manual mode, whether it began here or from the cloud.
+
+    \b
+    Example:
+      masthead release
+    """
+    _change_hold(config_path, as_json, "release", "released: the cloud may move actuators again", {})
+
+
+def _change_hold(
+    config_path: Path | None, as_json: bool, op: str, told: str, arguments: dict[str, float]
+) -> None:
+    """By the running agent; where none runs, in what the next one will read."""
+    config = load_config(config_path)
+    with one_line_errors():
+        try:
+            durable = bool(ask(config, op, **arguments)["durable"])
+        except NoDaemon:
+            durable = _write_hold(config, arguments.get("for") if op == "hold" else None, held=op == "hold")
+    if as_json:
+        click.echo(json.dumps({"held": op == "hold", **arguments, "durable": durable}))
+    else:
+        click.echo(told)
+    if not durable:
+        raise click.ClickException("the disk did not take it: after a restart it is as it was before")
+
+
+def _write_hold(config: Config, for_s: float | None, *, held: bool) -> bool:
+    from agent.commands.actuation import Origin
+    from agent.commands.holds import Hold
+    from agent.commands.memory import GuardMemory, Remembered
+    from agent.state import StateLock
+    from agent.timekeeping import read_boot_id
+    from hw.clock import SystemClock
+
+    with StateLock(config.state_directory):
+        memory, now = GuardMemory(config.state_directory, read_boot_id()), SystemClock().monotonic()
+        before = memory.load(now)
+        if before.doubt is not None:
+            raise click.ClickException(f"{before.doubt}: everything is held; start the agent to go on")
+        holds = {**before.holds, Origin.MAST: Hold(now, for_s)} if held else {}
+        return memory.save(Remembered(holds, before.alarms))
+
+
+def _let_it_rest(guard: Guard, name: str, now: float) -> None:
+    """Nobody knows what it did before we came."""
+    for holder in guard.holders.get(name, ()):
+        if holder.word == "min-off-time" and holder.until_boot_s is not None:
+            click.echo(f"waiting: {holder.text}", err=True)
+            time.sleep(max(0.0, holder.until_boot_s - now))
 
 
 def _value(text: str) -> bool | float:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import click
 
 from agent import service
+from agent.config import ActuatorConfig, Config, ConfigError, find, load
 from agent.stopping import StopRequest
 
-from .common import config_option, ends_process, load_config, one_line_errors
+from .common import config_option, ends_process, one_line_errors
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +33,12 @@ def run_command(config_path: Path | None, verbose: bool) -> int:
     Example:
       masthead run --config deploy/masthead.toml --verbose
     """
-    config = load_config(config_path)
+    with one_line_errors():
+        try:
+            config = load(find(config_path))
+        except ConfigError as error:
+            _tell_exit_program(error.actuators)
+            raise
     service.setup_logging(verbose=verbose, sdk=config.logging.sdk)
     stopping = StopRequest()
     stopping.on_signals()
@@ -46,3 +54,19 @@ def run_command(config_path: Path | None, verbose: bool) -> int:
     with one_line_errors():
         daemon = Daemon(config, os.environ.get("MASTHEAD_CA_FILE"), on_confirmed=show, stopping=stopping)
         return daemon.run()
+
+
+def _tell_exit_program(actuators: Sequence[ActuatorConfig]) -> None:
+    """What of a wrong configuration is in order can be made safe (agent/safe_file.py); we cannot run.
+
+    Where an agent runs, or nothing is in order, the file stays as it is.
+    """
+    from agent.parts import write_safe_file
+    from agent.safe_file import SafeFile
+    from agent.state import StateError, StateLock
+
+    safe_file = SafeFile.of_service()
+    if safe_file is None or not actuators:
+        return
+    with suppress(StateError), StateLock(Config(None).state_directory):
+        write_safe_file(safe_file, actuators)

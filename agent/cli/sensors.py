@@ -123,10 +123,11 @@ def _limits(meta: Mapping[str, Any]) -> str:
         choices = (toml_text(choice, meta).strip('"') for choice in meta["choices"])
         return f" ({' | '.join(choices)})"
     low, high = meta["minimum"], meta["maximum"]
+    never = ", inf: never" if meta["endless"] else ""
     if low is not None and high is not None:
-        return f" ({_limit(low, meta)} to {_limit(high, meta)})"
+        return f" ({_limit(low, meta)} to {_limit(high, meta)}{never})"
     if low is not None:
-        return f" (at least {_limit(low, meta)})"
+        return f" (at least {_limit(low, meta)}{never})"
     return "" if high is None else f" (at most {_limit(high, meta)})"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import Enum
@@ -61,6 +62,21 @@ class CloudMessage:
     properties: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class MethodCall:
+    """A direct method as it was called: nothing in it has been checked.
+
+    ``payload``: what should be JSON. ``received_boot_s``: CLOCK_BOOTTIME seconds. ``answer``: takes the
+    status (an HTTP-like number) and the JSON to answer with, once; from any thread, never blocks, never
+    raises, and what comes too late goes nowhere.
+    """
+
+    name: str
+    payload: bytes
+    received_boot_s: float
+    answer: Callable[[int, bytes], None]
+
+
 class HubClient(Protocol):
     """One connection, used once: a client that went down is closed and never connected again.
 
@@ -69,7 +85,7 @@ class HubClient(Protocol):
     """
 
     def connect(self) -> Future[None]:
-        """Connect and subscribe to cloud-to-device messages."""
+        """Connect and subscribe to cloud-to-device messages and direct methods."""
         ...
 
     @property
@@ -88,5 +104,8 @@ class HubClient(Protocol):
         ...
 
     def close(self) -> Future[None]:
-        """Let go of the connection; done when nothing is left of it. Sends in flight fail. Never fails."""
+        """Let go of the connection; done when nothing is left of it. Never fails.
+
+        Sends in flight fail. What has come is handed over before; to a method it is too late to answer.
+        """
         ...

@@ -3,8 +3,9 @@
 The SDK is held at arm's length. Its own retry is off; what blocks in it (connecting, shutting down) runs on a
 thread that nobody waits for; a client is used for one connection only. Messages go straight into the SDK's
 MQTT transport: its ``send_message`` has no deadline and changes threads four times a message, which doubles
-what sending costs. Cloud-to-device messages are taken in the order of their arrival; the SDK's handlers run
-in a pool of four threads and lose it.
+what sending costs. Cloud-to-device messages and direct methods are taken in the order of their arrival; the
+SDK's handlers run in a pool of four threads and lose it. Methods are taken from paho as they came: the SDK
+decodes them, which merges keys that are there twice and answers nobody whose payload is no JSON.
 """
 
 from __future__ import annotations
@@ -16,20 +17,24 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from hw.clock import Clock
 
 from ..reading import Message
-from . import CloudMessage, Failure, HubError
+from . import CloudMessage, Failure, HubError, MethodCall
 from .credentials import Credential
 from .explaining import explain
 from .sdk import (
+    METHODS,
+    answer_topic,
+    behind_what_came,
     dropped,
     log_what_is_odd,
-    on_callback_thread,
-    on_pipeline_thread,
+    method_of,
     resetting,
+    subscribe,
     topic_of,
     transport_of,
 )
@@ -62,15 +67,19 @@ class AzureHubClient:
         options: HubOptions,
         clock: Clock,
         on_message: Callable[[CloudMessage], None],
+        on_method: Callable[[MethodCall], None],
+        *,
         clock_trusted: Callable[[], bool] = lambda: True,
     ) -> None:
-        """``on_message`` is called on a thread of its own, one message after the other; it may write to disk.
+        """``on_message`` and ``on_method`` are called on a thread of their own, one after the other, in the
+        order in which messages and methods came; they may write to disk.
 
         ``clock_trusted``: whether this machine's time can be believed; what it may have caused says so.
         """
         self._credential = credential
         self._clock = clock
         self._on_message = on_message
+        self._on_method = on_method
         self._clock_trusted = clock_trusted
         self._arguments: dict[str, Any] = {
             "connection_retry": False,
@@ -89,7 +98,7 @@ class AzureHubClient:
         self._unconfirmed: set[Future[None]] = set()
         self._lost: HubError | None = None
         self._refused_subscription = False
-        self._inbox: queue.SimpleQueue[CloudMessage | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._pass_on, name="azure-inbox", daemon=True)
 
     # --- connecting
@@ -128,22 +137,35 @@ class AzureHubClient:
             pipeline.on_c2d_message_received = self._received
             self._mend(transport._mqtt_client)
             client.connect()
-            client._enable_feature("c2d")
+            subscribe(pipeline)
         except Exception as error:  # noqa: BLE001  (whatever the SDK raises, the caller is told what to do)
             raise self._explain(error) from None
         if self._refused_subscription:
             raise HubError(
                 Failure.UNSUBSCRIBED,
                 f"{self._credential.address} refused the subscription to commands of device "
-                f"{self._credential.device_id!r}: may it receive (its policy, the hub's tier)?",
+                f"{self._credential.device_id!r}: may it receive messages and direct methods (its policy, "
+                "the hub's tier)?",
             )
         if not client.connected:
             raise self._lost or HubError(Failure.LOST, "the connection was closed while it was made")
 
     def _mend(self, paho: Any) -> None:
         """Hear what the SDK drops, and have paho notice every broken connection: it knows ConnectionError
-        only, and dies of the others (a TLS end of file, ETIMEDOUT) without a word."""
-        on_subscribe, on_disconnect = paho.on_subscribe, paho.on_disconnect
+        only, and dies of the others (a TLS end of file, ETIMEDOUT) without a word. As it does of a topic that
+        is no UTF-8."""
+        on_message, on_subscribe, on_disconnect = paho.on_message, paho.on_subscribe, paho.on_disconnect
+
+        def note_message(client: Any, userdata: Any, message: Any) -> None:
+            try:
+                topic: str = message.topic
+            except UnicodeDecodeError as error:
+                log.debug("dropped what came with a topic that is no UTF-8: %s", error)
+                return
+            if topic.startswith(METHODS):
+                self._called(topic, message.payload)
+            else:
+                on_message(client, userdata, message)
 
         def note_subscription(client: Any, userdata: Any, mid: int, granted: tuple[int, ...]) -> None:
             self._refused_subscription |= _REFUSED_QOS in granted
@@ -154,6 +176,7 @@ class AzureHubClient:
                 self._lost = self._lost or self._explain(dropped(code))
             on_disconnect(client, userdata, code)
 
+        paho.on_message = note_message
         paho.on_subscribe, paho.on_disconnect = note_subscription, note_disconnect
         paho._sock_send = resetting(paho._sock_send)
         paho._sock_recv = resetting(paho._sock_recv)
@@ -203,15 +226,52 @@ class AzureHubClient:
             expires=received.expiry_time_utc,
             properties={str(k): str(v) for k, v in (received.custom_properties or {}).items()},
         )
-        self._inbox.put(message)
+        self._inbox.put(partial(self._on_message, message))
+
+    def _called(self, topic: str, payload: bytes) -> None:
+        """On paho's thread, where nothing waits. It goes by the SDK's threads, as messages do, behind those
+        that came before it."""
+        if (method := method_of(topic)) is None:
+            log.debug("dropped a direct method whose topic is %.200r", topic)
+            return
+        name, request_id = method
+
+        def take() -> None:
+            call = MethodCall(name, payload, self._clock.monotonic(), self._answer_to(request_id))
+            self._inbox.put(partial(self._on_method, call))
+
+        behind_what_came(take)
+
+    def _answer_to(self, request_id: str) -> Callable[[int, bytes], None]:
+        """What answers one request, once, on this connection or not at all.
+
+        Published with QoS 0: nobody waits for a confirmation, and what wants one has to wait itself while the
+        window is full.
+        """
+        unanswered = [request_id]
+
+        def answer(status: int, payload: bytes) -> None:
+            with self._lock:
+                if not unanswered:
+                    return
+                unanswered.clear()
+                transport = None if self._closing is not None else self._transport
+            try:
+                if transport is None:
+                    raise self._closed()
+                transport.publish(topic=answer_topic(status, request_id), payload=payload, qos=0)
+            except Exception as error:  # noqa: BLE001  (whatever it is, there is nobody left to tell)
+                log.debug("the answer to a direct method goes nowhere: %r", error)
+
+        return answer
 
     def _pass_on(self) -> None:
-        """Hand messages over one by one, in the order of their arrival; a slow card delays only them."""
-        while (message := self._inbox.get()) is not None:
+        """Hand over one by one what came, in the order of its arrival; a slow card delays only that."""
+        while (hand_over := self._inbox.get()) is not None:
             try:
-                self._on_message(message)
+                hand_over()
             except Exception:
-                log.exception("a message from the hub could not be taken")
+                log.exception("what came from the hub could not be taken")
 
     # --- closing
 
@@ -231,8 +291,8 @@ class AzureHubClient:
                     break
                 except Exception as error:  # noqa: BLE001  (it is given up in any case)
                     log.debug("the SDK did not shut down cleanly: %r", error)
-            # nobody sends again what the SDK has acknowledged: it passes through both of its threads
-            on_pipeline_thread(lambda: on_callback_thread(lambda: self._inbox.put(None)))
+            # nobody sends again what the SDK has acknowledged
+            behind_what_came(lambda: self._inbox.put(None))
             self._reader.join()
         with self._lock:
             left, self._unconfirmed = self._unconfirmed, set()

@@ -1,19 +1,28 @@
 """What is used of the Azure SDK beyond its documented interface, and why its version is pinned exactly.
 
-The client's ``_mqtt_pipeline`` (its events) and ``_enable_feature`` stand in agent/cloud/azure.py. Here: the
-MQTT transport at the pipeline's end with its paho client, the function that writes a message's properties
-into a topic, and the SDK's two threads.
+The client's ``_mqtt_pipeline`` (its events) and what is mended of its paho client stand in
+agent/cloud/azure.py. Here: how the pipeline subscribes, the MQTT transport at its end, the function that
+writes a message's properties into a topic, and the SDK's two threads. And the topics of direct methods, which
+are taken from the SDK before it decodes their payloads.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import unquote
 
 from ..reading import Message
 
 log = logging.getLogger(__name__)
+
+METHODS = "$iothub/methods/"
+"""What all topics of direct methods begin with, and no others.
+https://learn.microsoft.com/azure/iot/iot-mqtt-connect-to-iot-hub"""
+
+_CALL = re.compile(re.escape(METHODS) + r"POST/([^/]+)/\?\$rid=([^&]+)(?:&.*)?", re.DOTALL)
 
 
 def topic_of(message: Message, device_id: str) -> str:
@@ -26,6 +35,33 @@ def topic_of(message: Message, device_id: str) -> str:
     carrier.custom_properties = message.properties
     base = topics.get_telemetry_topic_for_publish(device_id, None)  # type: ignore[no-untyped-call]
     return str(topics.encode_message_properties_in_topic(carrier, base))  # type: ignore[no-untyped-call]
+
+
+def method_of(topic: str) -> tuple[str, str] | None:
+    """The name of the method that is called, and the id of the request as it came; None without them."""
+    match = _CALL.fullmatch(topic)
+    return None if match is None else (unquote(match[1]), match[2])
+
+
+def answer_topic(status: int, request_id: str) -> str:
+    """Where the answer to a direct method is published."""
+    return f"{METHODS}res/{status}/?$rid={request_id}"
+
+
+def subscribe(pipeline: Any) -> None:
+    """To messages and direct methods, both at once: one round trip. Waits for the hub, however long it takes.
+
+    What is refused is not told: the SDK takes any SUBACK for a yes.
+    """
+    from azure.iot.device.common.evented_callback import EventedCallback
+    from azure.iot.device.iothub.pipeline import constant
+
+    waiting: list[Any] = []
+    for feature in (constant.C2D_MSG, constant.METHODS):
+        waiting.append(EventedCallback())  # type: ignore[no-untyped-call]
+        pipeline.enable_feature(feature, callback=waiting[-1])
+    for answered in waiting:
+        answered.wait_for_completion()
 
 
 def dropped(code: int) -> BaseException:
@@ -54,6 +90,11 @@ def on_callback_thread(work: Callable[[], None]) -> None:
     from azure.iot.device.common.pipeline import pipeline_thread
 
     pipeline_thread.invoke_on_callback_thread_nowait(work)()  # type: ignore[no-untyped-call]
+
+
+def behind_what_came(work: Callable[[], None]) -> None:
+    """After all that has arrived and is not told yet: it passes through both of the SDK's threads."""
+    on_pipeline_thread(lambda: on_callback_thread(work))
 
 
 def transport_of(pipeline: Any) -> Any:

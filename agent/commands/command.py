@@ -1,4 +1,4 @@
-"""What a cloud-to-device message must look like to be a command. Pure.
+"""What a cloud-to-device message or a direct method must look like to be a command. Pure.
 
 Checked here: the form. Whether the actuator exists, the value fits and the time is right is the executor's.
 """
@@ -18,7 +18,28 @@ from hw.settings import did_you_mean
 
 MAX_BODY_BYTES = 65536  # IoT Hub's limit for cloud-to-device messages
 MAX_NAME = 128  # characters of an id, as IoT Hub limits message_id, and of an actuator's name
-_KEYS = {"command", "actuator", "value", "for", "id", "expires"}
+PULSE_S = 1.0
+"""How long a pulse is that does not say."""
+
+_COMMON = {"command", "id", "expires"}
+_KEYS = {
+    "set": {"actuator", "value", "for"},
+    "pulse": {"actuator", "value", "for"},
+    "stop": {"actuator"},
+    "stop-all": set(),
+    "hold": {"for"},
+    "release": set(),
+    "ping": set(),
+}
+"""What each command takes, beside what they have in common."""
+
+METHOD = "command"
+"""The direct method whose payload names the command itself."""
+
+STATUS = "status"
+"""The direct method that is no command."""
+
+UNKNOWN_METHOD = "unknown-method"
 
 
 class BadCommand(Exception):
@@ -35,15 +56,15 @@ class BadCommand(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """``set`` an actuator to a value, for ``for_s`` seconds if given.
+    """A command in order; what it does not have is None.
 
-    ``digest`` is equal for bodies that say the same. ``expires_s``: Unix time from the body, or None.
+    ``digest`` is equal for bodies that say the same. ``expires_s``: Unix time from the body.
     """
 
     name: str
-    actuator: str
-    value: Value
     digest: str
+    actuator: str | None = None
+    value: Value | None = None
     for_s: float | None = None
     command_id: str | None = None
     expires_s: float | None = None
@@ -53,36 +74,58 @@ def parse(body: bytes) -> Command:
     """The command in ``body``. Raises BadCommand, and nothing else, whatever the bytes are."""
     document = _document(body)
     raw_id = document.get("id")
-    command_id = _name(raw_id)
+    command_id = as_name(raw_id)
+    try:
+        if raw_id is not None and command_id is None and "command" in document:
+            raise BadCommand(f"bad-id: expected a text of 1 to {MAX_NAME} printable characters")
+        return _command(document, command_id)
+    except BadCommand as bad:
+        bad.command_id = command_id
+        raise
 
-    def refuse(reason: str) -> BadCommand:
-        return BadCommand(reason, command_id)
 
+def method_body(name: str, payload: bytes) -> bytes:
+    """The body of the message that says what direct method ``name`` does. Raises BadCommand."""
+    document = {} if payload.strip() in (b"", b"null") else _document(payload)
+    command_id = as_name(document.get("id"))
+    if name not in (METHOD, *_KEYS):
+        close = did_you_mean(name, [*_KEYS, METHOD, STATUS])
+        raise BadCommand(f"{UNKNOWN_METHOD}: {_short(name)}{close}", command_id)
+    if any(isinstance(value, (dict, list)) for value in document.values()):
+        raise BadCommand("too-deep: expected a flat JSON object", command_id)
+    if name != METHOD and (other := document.setdefault("command", name)) != name:
+        wrong = f"bad-command: the method is {name!r}, and its payload says {_shown(other)}"
+        raise BadCommand(wrong, command_id)
+    return json.dumps(document).encode()
+
+
+def _command(document: Mapping[str, Any], command_id: str | None) -> Command:
     if "command" not in document:
-        raise refuse('not-a-command: expected {"command": "set", "actuator": …, "value": …}')
-    if raw_id is not None and command_id is None:
-        raise refuse(f"bad-id: expected a text of 1 to {MAX_NAME} printable characters")
+        raise BadCommand('not-a-command: expected {"command": "set", "actuator": …, "value": …}')
     name = document["command"]
-    if name != "set":
-        got = f", got {_short(name)}" if isinstance(name, str) else ""
-        raise refuse(f"unknown-command: expected 'set'{got}")
+    if not isinstance(name, str) or name not in _KEYS:
+        close = did_you_mean(name, _KEYS) if isinstance(name, str) else f" (known: {', '.join(_KEYS)})"
+        raise BadCommand(f"unknown-command: {_shown(name)}{close}")
+    keys = _KEYS[name] | _COMMON
     for key in document:
-        if key not in _KEYS:
-            raise refuse(f"unknown-key: {_short(key)}{did_you_mean(key, _KEYS)}")
-    actuator = _name(document.get("actuator"))
-    if actuator is None:
-        raise refuse("bad-actuator: expected the name of an actuator")
+        if key not in keys:
+            raise BadCommand(f"unknown-key: {_short(key)}{did_you_mean(key, keys)}")
+    actuator = as_name(document.get("actuator"))
+    if "actuator" in keys and actuator is None:
+        raise BadCommand("bad-actuator: expected the name of an actuator")
     value = document.get("value")
-    if not isinstance(value, (bool, float)):
-        raise refuse("bad-value: expected true, false or a number")
+    if not isinstance(value, (bool, float)) and (name == "set" or value is not None):
+        raise BadCommand("bad-value: expected true, false or a number")
     for_s = document.get("for")
     if for_s is not None and not (isinstance(for_s, float) and for_s > 0):
-        raise refuse("bad-for: expected a number of seconds greater than 0")
+        raise BadCommand("bad-for: expected a number of seconds greater than 0")
+    if name == "pulse" and for_s is None:
+        for_s = PULSE_S
     expires = document.get("expires")
     expires_s = parse_time(expires) if isinstance(expires, str) else None
     if expires is not None and expires_s is None:
-        raise refuse("bad-expires: expected a time in UTC, such as 2026-11-20T17:34:00Z")
-    return Command(name, actuator, value, digest(document), for_s, command_id, expires_s)
+        raise BadCommand("bad-expires: expected a time in UTC, such as 2026-11-20T17:34:00Z")
+    return Command(name, digest(document), actuator, value, for_s, command_id, expires_s)
 
 
 def digest(document: Mapping[str, Any] | bytes) -> str:
@@ -103,10 +146,17 @@ def parse_time(text: str) -> float | None:
 
 def _document(body: bytes) -> dict[str, Any]:
     """The JSON object in ``body``, its numbers all floats. Raises BadCommand."""
+    document = _json(body)
+    if not isinstance(document, dict):
+        raise BadCommand("not-a-command: expected a JSON object")
+    return document
+
+
+def _json(body: bytes) -> Any:
     if len(body) > MAX_BODY_BYTES:
         raise BadCommand(f"too-large: {len(body)} bytes, expected at most {MAX_BODY_BYTES}")
     try:
-        document = json.loads(
+        return json.loads(
             body.decode(),
             object_pairs_hook=_object,
             parse_int=_number,
@@ -119,9 +169,6 @@ def _document(body: bytes) -> dict[str, Any]:
         raise BadCommand("too-deep: expected a flat JSON object") from error
     except ValueError as error:
         raise BadCommand(f"not-json: {error}") from error
-    if not isinstance(document, dict):
-        raise BadCommand("not-a-command: expected a JSON object")
-    return document
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -145,10 +192,14 @@ def _constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
 
 
-def _name(value: object) -> str | None:
+def as_name(value: object) -> str | None:
     """``value`` if it can be stored, logged and sent as a name, else None."""
     return value if isinstance(value, str) and 0 < len(value) <= MAX_NAME and value.isprintable() else None
 
 
 def _short(text: str) -> str:
     return repr(text if len(text) <= 40 else text[:39] + "…")
+
+
+def _shown(value: object) -> str:
+    return _short(value) if isinstance(value, str) else "what is no text"

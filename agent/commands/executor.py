@@ -3,72 +3,102 @@
 The order of judgement is the safety argument, so it stands in one place, ``_judge``:
 
  1. what is no command is refused;
- 2. what moves an actuator to its safe state is done, whatever its id, age or clock, journal or none;
+ 2. what brings actuators to their safe state, or holds them there, is done, whatever its id, age or clock,
+    journal or none;
  3. an id seen before is answered from the journal (same body) or refused (another body);
  4. what has no id, no expiry, or came too late is refused or expired;
  5. the rest is the guard's decision.
 
-An answer to an id and a body that were answered before says so: ``"repeat": true``.
+An answer to an id and a body that were answered before says so: ``"repeat": true``. A direct method is a
+command whose caller waits: it is judged in the same order, and its answer is the outcome.
 """
 
 from __future__ import annotations
 
+import json
 import logging
-import math
 import sqlite3
 import threading
+import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
+from hw.actuator import Value
 from hw.errors import HardwareError
 
-from ..cloud import CloudMessage
+from ..cloud import CloudMessage, MethodCall
 from ..reading import Entry
 from ..timekeeping import Timekeeper
-from .command import BadCommand, Command, digest, parse, parse_time
-from .guard import Guard, Refusal
+from .actuation import Asker, Origin, Refusal
+from .asking import result
+from .command import (
+    PULSE_S,
+    STATUS,
+    UNKNOWN_METHOD,
+    BadCommand,
+    Command,
+    as_name,
+    digest,
+    method_body,
+    parse,
+)
+from .guard import Guard
 from .journal import Arrival, Journal
+from .memory import GuardMemory
+from .timeliness import CommandRules, Timeliness
 
 log = logging.getLogger(__name__)
 
 _IDLE_S = 3600.0
 UNJOURNALLED = 0  # the number of an arrival that the disk would not take
 _ONLY_SAFE = "only commands towards safe are obeyed"
+_NUMBERS = {"done": 200, "refused": 400, "expired": 408, "failed": 500, "interrupted": 503}
+"""The status number of a direct method's answer."""
+
+_UNKNOWN_METHOD_NUMBER = 404
 
 
 @dataclass(frozen=True, slots=True)
-class CommandRules:
-    """``[commands]`` of the configuration."""
+class _Task:
+    """An arrival, what it says, and who waits for the answer, if somebody does."""
 
-    require_expiry: bool = True
-    untrusted_clock_max_age_s: float = 10.0
+    arrival: Arrival
+    command: Command | BadCommand
+    call: MethodCall | None = None
 
 
 class Executor:
-    """Thread safety: ``receive`` and ``received`` from any thread; the rest on the executor's."""
+    """Thread safety: ``receive``, ``call`` and ``received`` from any thread; the rest on the executor's."""
 
     name = "executor"
     step_bound_s = 60.0  # it writes the journal, and a bad card stalls
 
     def __init__(
         self,
+        *,
         journal: Journal | None,
         guard: Guard,
+        memory: GuardMemory,
         timekeeper: Timekeeper,
         rules: CommandRules,
         put: Callable[[Entry, Callable[[], None] | None], None],
+        status: Callable[[], Mapping[str, Any]],
     ) -> None:
-        """``journal`` is None where the disk has none to offer: then only the way to safe is open."""
+        """``journal`` is None where the disk has none to offer: then only the way to safe is open. ``memory``
+        is kept as the guard wants it; ``status``: what the direct method of that name answers."""
         self._journal = journal
         self._guard = guard
+        self._memory = memory
         self._timekeeper = timekeeper
-        self._rules = rules
+        self._timeliness = Timeliness(rules, timekeeper)
         self._put = put
+        self._status = status
         self.wake: Callable[[], None] = lambda: None
         self._receiving = threading.Lock()  # the journal's order is the queue's
-        self._queue: deque[Arrival] = deque()
+        self._queue: deque[_Task] = deque()
         self._received = 0
         self.last_received_boot_s: float | None = None
 
@@ -77,20 +107,44 @@ class Executor:
     def receive(self, message: CloudMessage) -> None:
         """Journal a message and queue it: all that happens on the hub client's thread."""
         try:
-            command = parse(message.body)
-            command_id, named = command.command_id or message.message_id, command.digest
+            command: Command | BadCommand = parse(message.body)
         except BadCommand as bad:
-            command_id, named = bad.command_id or message.message_id, digest(message.body)
-        with self._receiving:
-            self._queue.append(self._journalled(command_id or None, named, message))
-            self._received += 1
-            self.last_received_boot_s = message.received_boot_s
-        self.wake()
+            command = bad
+        self._enqueue(message, command, command.command_id or as_name(message.message_id))
+
+    def call(self, call: MethodCall) -> None:
+        """As ``receive``, for a direct method; ``status`` is answered at once."""
+        if call.name == STATUS:
+            call.answer(200, _json(self._status()))
+            return
+        # what is no command is journalled with its method's name, and stays none
+        body = f"{call.name} ".encode(errors="replace") + call.payload
+        try:
+            body = method_body(call.name, call.payload)
+            command: Command | BadCommand = parse(body)
+        except BadCommand as bad:
+            command = bad
+        message = CloudMessage(body, call.received_boot_s)
+        self._enqueue(message, command, command.command_id or str(uuid.uuid4()), call)
 
     @property
     def received(self) -> int:
-        """Messages since the start."""
+        """Messages and calls since the start."""
         return self._received
+
+    def _enqueue(
+        self,
+        message: CloudMessage,
+        command: Command | BadCommand,
+        command_id: str | None,
+        call: MethodCall | None = None,
+    ) -> None:
+        named = digest(message.body) if isinstance(command, BadCommand) else command.digest
+        with self._receiving:
+            self._queue.append(_Task(self._journalled(command_id, named, message), command, call))
+            self._received += 1
+            self.last_received_boot_s = message.received_boot_s
+        self.wake()
 
     def _journalled(self, command_id: str | None, named: str, message: CloudMessage) -> Arrival:
         try:
@@ -115,27 +169,39 @@ class Executor:
         for arrival in unposted:
             self._post(arrival, dict(arrival.outcome or {}))
         for arrival in unfinished:
-            try:
-                command = parse(arrival.message.body)
-            except BadCommand as bad:
-                outcome = self._outcome(arrival, None, "refused", bad.reason)
-            else:
-                outcome = self._outcome(arrival, command, "interrupted", "the agent stopped before its end")
-                log.warning("command %s was interrupted by the last stop", arrival.command_id)
+            outcome = self._cut_off(arrival)
             self._finish(arrival, outcome)
             self._post(arrival, outcome)
 
+    def _cut_off(self, arrival: Arrival) -> dict[str, Any]:
+        """The outcome of what an earlier process did not answer."""
+        earlier, _ = self._earlier(arrival)
+        same_body = earlier is not None and earlier.digest == arrival.digest
+        repeat = {"repeat": True} if same_body else {}
+        try:
+            command = parse(arrival.message.body)
+        except BadCommand as bad:
+            return self._outcome(arrival, None, "refused", bad.reason) | repeat
+        if earlier is not None and same_body and earlier.outcome and not self._is_towards_safe(command):
+            return dict(earlier.outcome) | repeat
+        log.warning("command %s was interrupted by the last stop", arrival.command_id)
+        return self._outcome(arrival, command, "interrupted", "the agent stopped before its end") | repeat
+
     def step(self, now: float) -> float:
         """Deal with one arrival, by the time when its turn has come: asking the journal may take long."""
+        self._memory.save(self._guard.remembered)
         try:
-            arrival = self._queue.popleft()
+            task = self._queue.popleft()
         except IndexError:
             return now + _IDLE_S
-        outcome = self._judge(arrival)
+        outcome = self._judge(task)
         reason = f" ({outcome['reason']})" if outcome["reason"] else ""
-        log.info("command %s: %s%s", arrival.command_id, outcome["status"], reason)
-        self._finish(arrival, outcome)
-        self._post(arrival, outcome)
+        log.info("command %s: %s%s", task.arrival.command_id, outcome["status"], reason)
+        self._memory.save(self._guard.remembered)  # who is told of a hold can rely on it
+        self._finish(task.arrival, outcome)
+        self._post(task.arrival, outcome)
+        if task.call is not None:
+            task.call.answer(_number(outcome), _json(outcome))
         return now
 
     def close(self, timeout_s: float = -1) -> None:
@@ -143,30 +209,31 @@ class Executor:
         if self._journal is not None:
             self._journal.close(timeout_s)
 
-    def _judge(self, arrival: Arrival) -> dict[str, Any]:
-        message = arrival.message
+    def _judge(self, task: _Task) -> dict[str, Any]:
+        arrival, command = task.arrival, task.command
         earlier, journal_works = self._earlier(arrival)
         same_body = earlier is not None and earlier.digest == arrival.digest
         repeat = {"repeat": True} if same_body else {}
-        try:
-            command = parse(message.body)
-        except BadCommand as bad:
-            log.info("message %d from the cloud is no command: %r, %d bytes, properties %s",
-                     self._received, message.body[:200], len(message.body), message.properties)  # fmt: skip
-            return self._outcome(arrival, None, "refused", bad.reason) | repeat
-        if self._guard.is_safe(command.actuator, command.value):
-            return self._drive(arrival, command) | repeat
+        if isinstance(command, BadCommand):
+            self._log_what_is_no_command(task)
+            return self._outcome(arrival, None, "refused", command.reason) | repeat
+        if self._is_towards_safe(command):
+            return self._execute(arrival, command) | repeat
         if earlier is not None and same_body:
             unknown = self._outcome(arrival, command, "interrupted", "the disk did not take its outcome")
             return dict(earlier.outcome or unknown) | repeat
         if earlier is not None:
             return self._outcome(arrival, command, "refused", "id-reused: another command had this id")
-        if not journal_works:
-            return self._outcome(
-                arrival, command, "refused", f"no-journal: {_ONLY_SAFE} while the disk fails"
-            )
-        refusal = self._refusal(arrival, command, self._timekeeper.clock.monotonic())
-        return self._outcome(arrival, command, *refusal) if refusal else self._drive(arrival, command)
+        if not journal_works and command.name != "ping":
+            reason = f"no-journal: {_ONLY_SAFE} while the disk fails"
+            return self._outcome(arrival, command, "refused", reason)
+        refusal = self._timeliness.refusal(arrival, command, live=task.call is not None)
+        return self._outcome(arrival, command, *refusal) if refusal else self._execute(arrival, command)
+
+    def _is_towards_safe(self, command: Command) -> bool:
+        if command.name in ("set", "pulse"):
+            return self._guard.is_safe(str(command.actuator), command.value)
+        return command.name in ("stop", "stop-all", "hold")
 
     def _earlier(self, arrival: Arrival) -> tuple[Arrival | None, bool]:
         """(what had this id before, whether the journal could be asked)."""
@@ -178,42 +245,34 @@ class Executor:
             log.error("the command journal cannot be read (%s): %s", error, _ONLY_SAFE)
             return None, False
 
-    def _refusal(self, arrival: Arrival, command: Command, now: float) -> tuple[str, str] | None:
-        """(status, reason) if this command may not be executed now."""
-        if arrival.command_id is None:
-            return "refused", "id-missing: give the body an id, or the message a message_id"
-        hub_expiry = arrival.message.expires
-        hub_expires_s = parse_time(hub_expiry) if hub_expiry else None
-        if hub_expiry and hub_expires_s is None:
-            return "refused", f"bad-expires: the message's expiry {hub_expiry!r} is no time"
-        if hub_expires_s is None and command.expires_s is None and self._rules.require_expiry:
-            return "refused", "expiry-missing: give the message an expiry, or the body expires"
-        clock = self._timekeeper.read()
-        if not clock.synchronised:
-            return self._refusal_by_age(arrival, command, now)
-        deadline_s = min(t for t in (hub_expires_s, command.expires_s, math.inf) if t is not None)
-        return ("expired", "it came too late") if clock.offset_s + now > deadline_s else None
-
-    def _refusal_by_age(self, arrival: Arrival, command: Command, now: float) -> tuple[str, str] | None:
-        """While wall time means nothing: the hub kept to the message's expiry when it delivered, so a command
-        is good for a moment after."""
-        if command.expires_s is not None:
-            return "refused", "clock-untrusted: expires cannot be judged yet, an expiry of the message can"
-        age_s = now - arrival.message.received_boot_s
-        if arrival.boot_id != self._timekeeper.boot_id or age_s > self._rules.untrusted_clock_max_age_s:
-            return "refused", f"clock-untrusted: {age_s:.0f} s old, and the clock is not synchronised"
-        return None
-
-    def _drive(self, arrival: Arrival, command: Command) -> dict[str, Any]:
+    def _execute(self, arrival: Arrival, command: Command) -> dict[str, Any]:
         try:
-            value = self._guard.ask(
-                command.actuator, command.value, command.for_s, arrival.command_id or "without an id"
-            )
+            value = self._ask(command, Asker(Origin.CLOUD, arrival.command_id))
         except Refusal as refusal:
             return self._outcome(arrival, command, "refused", str(refusal))
         except HardwareError as error:
             return self._outcome(arrival, command, "failed", str(error))
         return self._outcome(arrival, command, "done", None) | {"value": value}
+
+    def _ask(self, command: Command, by: Asker) -> Value | None:
+        """The value taken, if there is one. Raises Refusal, HardwareError."""
+        guard, name = self._guard, command.actuator or ""
+        asks: dict[str, Callable[[], Future[Any]]] = {
+            "set": lambda: guard.drive(name, command.value, command.for_s, by),
+            "pulse": lambda: guard.pulse(name, command.value, command.for_s or PULSE_S, by),
+            "stop": lambda: guard.make_safe(name, by),
+            "stop-all": lambda: guard.make_safe(None, by),
+            "hold": lambda: guard.hold(command.for_s, by),
+            "release": lambda: guard.release(by),
+        }
+        ask = asks.get(command.name)  # a ping asks for nothing
+        return None if ask is None else result(ask())
+
+    def _log_what_is_no_command(self, task: _Task) -> None:
+        message = task.arrival.message
+        what = "message" if task.call is None else f"direct method {task.call.name[:40]!r},"
+        log.info("%s %d from the cloud is no command: %r, %d bytes, properties %s",
+                 what, self._received, message.body[:200], len(message.body), message.properties)  # fmt: skip
 
     def _outcome(
         self, arrival: Arrival, command: Command | None, status: str, reason: str | None
@@ -253,3 +312,13 @@ class Executor:
             self._journal.mark_posted(number)
         except sqlite3.Error as error:
             log.error("the journal cannot be written: %s", error)
+
+
+def _number(outcome: Mapping[str, Any]) -> int:
+    if str(outcome["reason"]).startswith(UNKNOWN_METHOD):
+        return _UNKNOWN_METHOD_NUMBER
+    return _NUMBERS[outcome["status"]]
+
+
+def _json(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, default=str).encode()

@@ -1,8 +1,17 @@
 """The guard: the only one who drives actuators, and the one who brings them back.
 
-Safe at the start and at the stop, whoever asks; never away from safe for longer than allowed, however often
-it is asked for. What cannot be driven is driven to safe, again and again, until it can. It runs on its own
-thread, which touches neither disk nor network, so that neither can delay a return to safe.
+Invariants, tested by their names in tests/agent/commands/test_no_harm.py:
+
+ 1. both ends      every actuator is driven safe at the start and at the stop, whoever asks.
+ 2. maximum        none is away from safe for longer than ``max_on_s``, however often it is asked for.
+ 3. held           one step after something that forces it back (an interlock in alarm, no wind known; where
+                   the cloud has moved it also a hold or a lost link) none is away from safe.
+ 4. towards safe   is never refused.
+ 5. visible        what holds an actuator is in ``holders``, and why it is as it is in ``status``.
+
+What cannot be driven is driven to safe, again and again, until it can. What was brought back does not move
+again by itself. All times are CLOCK_BOOTTIME. It runs on its own thread, which touches neither disk nor
+network, so that neither can delay a return to safe.
 """
 
 from __future__ import annotations
@@ -10,68 +19,25 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import dataclass
+from typing import TypeVar
 
-from hw.actuator import Actuator, Value
+from hw.actuator import Value
 from hw.errors import HardwareError
-from hw.settings import did_you_mean
 
 from ..reading import Entry
+from .actuation import LOCAL, ActuatorStatus, Asker, Guarded, Holder, Refusal
+from .allowance import Allowance
+from .asking import Requests
+from .causes import Causes
+from .memory import Remembered
+from .outputs import RETRY_S, Outputs
 
 log = logging.getLogger(__name__)
 
 _IDLE_S = 3600.0
-_ANSWER_S = 1.5
-_RETRY_S = 1.0  # a faulty actuator is driven to safe again after so long
-
-
-class Refusal(Exception):
-    """The guard does not do that. The text is a word for programs, then the reason for people."""
-
-
-@dataclass(frozen=True, slots=True)
-class Guarded:
-    """An actuator and how far commands may go with it. ``max_on_s``: longest time away from safe."""
-
-    actuator: Actuator
-    max_on_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ActuatorStatus:
-    """``value`` is None if the actuator could not be driven: ``fault`` says why, and it is tried again.
-
-    ``why``: who or what made it so; ``command_id``: by which command, or None.
-    ``away_since_boot_s``: when it left its safe state, or None.
-    ``until_boot_s``: when it goes back, because of ``limit`` ("time-up" or "max-on-time"), or None.
-    """
-
-    value: Value | None
-    safe: Value
-    since_boot_s: float
-    why: str
-    simulated: bool
-    away_since_boot_s: float | None = None
-    until_boot_s: float | None = None
-    limit: str | None = None
-    fault: str | None = None
-    command_id: str | None = None
-
-
-@dataclass(slots=True)
-class _Request:
-    name: str
-    value: object
-    for_s: float | None
-    command_id: str | None
-    future: Future[Value]
-
-    @property
-    def source(self) -> str:
-        return "local" if self.command_id is None else f"command {self.command_id}"
+T = TypeVar("T")
 
 
 class Guard:
@@ -80,227 +46,231 @@ class Guard:
     name = "guard"
     step_bound_s = 2.0
 
-    def __init__(self, guarded: Mapping[str, Guarded], put: Callable[[Entry], None]) -> None:
-        self._guarded = dict(guarded)
-        self._put = put
+    def __init__(
+        self, guarded: Mapping[str, Guarded], put: Callable[[Entry], None], sensors: Sequence[str] = ()
+    ) -> None:
+        """``sensors``: the ids of those that ``wind`` will tell of."""
         self.wake: Callable[[], None] = lambda: None
-        self._lock = threading.Lock()
-        self._requests: list[_Request] = []
-        self._status: dict[str, ActuatorStatus] = {}
-        self._ended = False
+        self.remember: Callable[[], None] = lambda: None
+        """Called on the guard's thread when ``remembered`` is another."""
+        self._outputs = Outputs(guarded, put)
+        self._causes = Causes(dict(guarded), sensors, self._outputs.tell, put)
+        self._requests = Requests()
+        self._allowances: dict[str, Allowance] = {}
+        self._lock = threading.Lock()  # guards the two below
+        self._holders: dict[str, tuple[Holder, ...]] = {}
+        self._remembered = Remembered()
 
-    # --- any thread
+    # --- any thread: asking
 
-    def ask(self, name: str, value: object, for_s: float | None, command_id: str | None = None) -> Value:
-        """Have an actuator driven, and wait for it; the value taken.
+    def drive(self, name: str, value: object, for_s: float | None, by: Asker) -> Future[Value]:
+        """Have an actuator driven, for ``for_s`` seconds if given; the future has the value taken.
 
-        Raises Refusal if that is not allowed, HardwareError if it did not work or the guard did not answer:
-        the request is then withdrawn.
+        The future fails with Refusal if that is not allowed, with HardwareError if it did not work.
         """
-        future = self.request(name, value, for_s, command_id)
-        try:
-            return future.result(_ANSWER_S)
-        except FutureTimeout:
-            if future.cancel():
-                raise HardwareError("the guard did not answer in time") from None
-        try:
-            return future.result(_ANSWER_S)  # it was looking at the request just then
-        except FutureTimeout:
-            raise HardwareError("the guard hangs in the driver") from None
+        towards_safe = self.is_safe(name, value)
+        return self._ask(lambda now: self._drive(name, value, for_s, by, now), towards_safe=towards_safe)
 
-    def request(
-        self, name: str, value: object, for_s: float | None, command_id: str | None = None
-    ) -> Future[Value]:
-        """Ask for an actuator to be driven; the future has the value taken.
+    def pulse(self, name: str, value: object, for_s: float, by: Asker) -> Future[Value]:
+        """As ``drive``; where ``value`` is None a switch takes the one that is not safe."""
 
-        ``command_id``: the command that asks; None for a person at the mast. The future fails with Refusal
-        if that is not allowed, with HardwareError if it did not work. Cancelling it before the guard has
-        looked withdraws the request.
-        """
-        future: Future[Value] = Future()
-        with self._lock:
-            if self._ended:
-                future.set_exception(Refusal("stopping: the agent is ending"))
-                return future
-            self._requests.append(_Request(name, value, for_s, command_id, future))
+        def work(now: float) -> Value:
+            safe = self._outputs[name].actuator.safe
+            if value is None and not isinstance(safe, bool):
+                raise Refusal("bad-value: a level has no other side, give the pulse a value")
+            return self._drive(name, not safe if value is None else value, for_s, by, now)
+
+        return self._ask(work, towards_safe=False)
+
+    def make_safe(self, name: str | None, by: Asker) -> Future[Value | None]:
+        """Have an actuator, or all of them (None), driven to safe; the future has its safe value, and fails
+        as ``drive``'s does."""
+        return self._ask(lambda now: self._make_safe(name, by, now), towards_safe=True)
+
+    def hold(self, for_s: float | None, by: Asker) -> Future[None]:
+        """Manual mode, for ``for_s`` seconds or until released: what the cloud has moved goes to safe, and it
+        moves nothing away from there."""
+
+        def work(now: float) -> None:
+            self._causes.hold(for_s, by, now)
+            self._enforce(now)  # whoever is told can rely on it
+
+        return self._ask(work, towards_safe=True)
+
+    def release(self, by: Asker) -> Future[None]:
+        """End manual mode; from the cloud only its own, and where there is another the future fails with
+        Refusal."""
+
+        def work(now: float) -> None:
+            self._causes.release(by, now)
+            self._enforce(now)
+
+        return self._ask(work, towards_safe=False)
+
+    def _ask(self, work: Callable[[float], T], *, towards_safe: bool) -> Future[T]:
+        future = self._requests.add(work, towards_safe=towards_safe)
         self.wake()
         return future
 
+    # --- any thread: telling and looking
+
+    def wind(self, sensor: str, time_s: float, speed_mps: float | None) -> None:
+        """A sample of a sensor; None is a fault."""
+        if self._causes.wind(sensor, time_s, speed_mps):
+            self.wake()
+
+    def link(self, up: bool, now: float) -> None:
+        """Whether commands from the cloud can come."""
+        self._causes.link(up, now)
+        self.wake()
+
     def is_safe(self, name: str, value: object) -> bool:
         """Whether ``value`` is the safe value of an actuator that exists."""
-        guarded = self._guarded.get(name)
-        try:
-            return guarded is not None and guarded.actuator.check(value) == guarded.actuator.safe
-        except (ValueError, HardwareError):
-            return False
+        return self._outputs.is_safe(name, value)
 
     def simulated(self, name: str) -> bool:
         """Whether nothing moves behind this name."""
-        guarded = self._guarded.get(name)
-        return guarded is not None and guarded.actuator.simulated
+        return self._outputs.simulated(name)
 
     @property
     def status(self) -> Mapping[str, ActuatorStatus]:
         """Every actuator as of now."""
+        return self._outputs.status
+
+    @property
+    def holders(self) -> Mapping[str, tuple[Holder, ...]]:
+        """What keeps each actuator in its safe state, as of the last step."""
         with self._lock:
-            return dict(self._status)
+            return self._holders
+
+    @property
+    def remembered(self) -> Remembered:
+        """What has to be known after a restart."""
+        with self._lock:
+            return self._remembered
 
     # --- the guard's thread
 
-    def start(self, now: float) -> None:
-        """Drive everything to its safe state, before anything else happens."""
-        for name in self._guarded:
-            self._return(name, now, "start")
+    def start(self, now: float, remembered: Remembered | None = None) -> None:
+        """Drive everything to its safe state, before anything else happens; then begin where the process
+        before has ended."""
+        for name in self._outputs:
+            self._outputs.bring_back(name, now, "start")
+            self._allowances[name] = Allowance(self._outputs[name].limits, now)
+        self._causes.start(now, remembered or Remembered())
+        self._look(now)
 
     def step(self, now: float) -> float:
-        """Answer requests, in the order they came, and bring back what is due or out of order."""
-        with self._lock:
-            requests, self._requests = self._requests, []
-        for request in requests:
-            self._answer(request, now)
-        dues = [now + _IDLE_S]
-        for name, status in self.status.items():
-            if status.fault is not None and now >= status.since_boot_s + _RETRY_S:
-                self._return(name, now, status.why)
-            elif status.until_boot_s is not None and now >= status.until_boot_s:
-                self._return(name, now, status.limit or "time-up")
-        for status in self.status.values():
-            if status.fault is not None:
-                dues.append(status.since_boot_s + _RETRY_S)
-            elif status.until_boot_s is not None:
-                dues.append(status.until_boot_s)
-        return min(dues)
+        """Look at wind, link and holds, answer requests in the order they came, and bring back what is due,
+        held or out of order."""
+        self._causes.step(now)
+        for request in self._requests.take():
+            request.answer(now)
+        self._enforce(now)
+        return min(due for due in self._dues(now) if due > now)
 
     def stop(self, now: float) -> None:
         """Drive everything to its safe state and let go. After the thread has ended, or instead of it."""
-        with self._lock:
-            self._ended = True
-            requests, self._requests = self._requests, []
-        for request in requests:
-            if request.future.set_running_or_notify_cancel():
-                request.future.set_exception(Refusal("stopping: the agent is ending"))
+        self._requests.end()
         for name, status in self.status.items():
             try:
-                if status.value != status.safe:
-                    self._return(name, now, "stop")
+                if status.away:
+                    self._bring_back(name, now, "stop")
             except Exception as error:  # noqa: BLE001  (a driver that breaks its contract keeps no other driven)
                 log.error("%s could not be made safe: %r", name, error)
-        for (
-            name,
-            guarded,
-        ) in self._guarded.items():  # after all are safe: a motor may take its time to get there
-            try:
-                guarded.actuator.close()
-            except Exception as error:  # noqa: BLE001
-                log.error("%s could not be let go of safely: %r", name, error)
+        self._outputs.close()  # after all are safe: a motor may take its time to get there
 
-    def _answer(self, request: _Request, now: float) -> None:
-        if not request.future.set_running_or_notify_cancel():
-            return  # whoever asked has given up: late is not obeyed
-        try:
-            request.future.set_result(self._obey(request, now))
-        except (Refusal, HardwareError) as error:
-            request.future.set_exception(error)
-        except BaseException as error:  # whoever waits is not left waiting while the process goes down
-            request.future.set_exception(HardwareError(f"the guard failed: {error!r}"))
-            raise
+    def _enforce(self, now: float) -> None:
+        """Bring back what is due, held or out of order, and make visible how things are."""
+        for name, status in self.status.items():
+            if status.away and (reason := self._way_back(name, status, now)) is not None:
+                self._bring_back(name, now, reason)
+        self._look(now)
 
-    def _obey(self, request: _Request, now: float) -> Value:
+    def _drive(self, name: str, value: object, for_s: float | None, by: Asker, now: float) -> Value:
         """The value that was taken. Raises Refusal, HardwareError."""
-        name, source, guarded = request.name, request.source, self._guarded.get(request.name)
-        if guarded is None:
-            known = did_you_mean(name, self._guarded) or " (there is none here)"
-            raise Refusal(f"unknown-actuator: {name!r}{known}")
-        if request.for_s is not None and not 0 < request.for_s < math.inf:
-            raise Refusal(f"bad-for: expected a number of seconds greater than 0, got {request.for_s}")
+        actuator = self._outputs[name].actuator
+        if for_s is not None and not 0 < for_s < math.inf:
+            raise Refusal(f"bad-for: expected a number of seconds greater than 0, got {for_s}")
         try:
-            value = guarded.actuator.check(request.value)
+            taken = actuator.check(value)
         except ValueError as error:
             raise Refusal(f"bad-value: {error}") from error
-        if value == guarded.actuator.safe:
-            self._return(name, now, source)
-            if (fault := self.status[name].fault) is not None:
-                raise HardwareError(fault)
-            return value
-        before = self.status.get(name)
-        away_since = now if before is None or before.away_since_boot_s is None else before.away_since_boot_s
-        until, limit = None if request.for_s is None else now + request.for_s, "time-up"
-        if guarded.max_on_s is not None and (until is None or away_since + guarded.max_on_s < until):
-            until, limit = away_since + guarded.max_on_s, "max-on-time"
-        try:
-            guarded.actuator.drive(value)
-        except HardwareError as error:
-            self._fault(name, now, "fault", error)
-            raise
-        self._set(
-            name,
-            value,
-            now,
-            source,
-            away_since=away_since,
-            until=until,
-            limit=limit,
-            command_id=request.command_id,
-        )
-        return value
+        if taken == actuator.safe:
+            self._make_safe(name, by, now)
+            return taken
+        self._allow(name, for_s, by, now)
+        self._outputs.leave(name, taken, for_s, by, now)
+        self._allowances[name].moved(now)
+        return taken
 
-    def _return(self, name: str, now: float, reason: str) -> None:
-        """Drive to safe. An event tells of it where no command's outcome does: what was to end by itself has
-        ended, in time or cut short, or what was out of order obeys again."""
-        actuator, before = self._guarded[name].actuator, self.status.get(name)
-        try:
-            actuator.drive(actuator.safe)
-        except HardwareError as error:
-            self._fault(name, now, reason, error)
-            return
-        self._set(name, actuator.safe, now, reason)
-        if before is None:
-            return
-        if before.fault is not None:
-            self._event(name, now, "actuator-safe", value=actuator.safe, reason=reason)
-        elif before.until_boot_s is not None or reason == "stop":
-            command = {} if before.command_id is None else {"commandId": before.command_id}
-            self._event(name, now, "actuator-safe", **command, value=actuator.safe, reason=reason)
+    def _allow(self, name: str, for_s: float | None, by: Asker, now: float) -> None:
+        """Raises Refusal unless the actuator may leave its safe state now."""
+        limits = self._outputs[name].limits
+        if for_s is not None and for_s < limits.min_on_s:
+            raise Refusal(f"min-on-time: expected for of at least {limits.min_on_s:g} s, got {for_s:g}")
+        for holder in self._held(name, now):
+            if holder.keeps(by.origin):
+                left = "" if holder.until_boot_s is None else f" ({holder.until_boot_s - now:.0f} s more)"
+                raise Refusal(f"{holder.word}: {holder.text}{left}")
 
-    def _fault(self, name: str, now: float, why: str, error: HardwareError) -> None:
-        before = self.status.get(name)
-        away_since = before.away_since_boot_s if before is not None else None
-        self._set(name, None, now, why, away_since=away_since, fault=str(error))
-        if before is None or before.fault is None:
-            self._event(name, now, "actuator-fault", reason=str(error))
+    def _make_safe(self, name: str | None, by: Asker, now: float) -> Value | None:
+        faults = []
+        safe = None if name is None else self._outputs[name].actuator.safe
+        for each in self._outputs if name is None else [name]:
+            self._bring_back(each, now, str(by), by)
+            if (fault := self.status[each].fault) is not None:
+                faults.append(fault if name is not None else f"{each}: {fault}")
+        if faults:
+            raise HardwareError("; ".join(faults))
+        return safe
 
-    def _event(self, name: str, now: float, event: str, **details: object) -> None:
-        body = {"event": event, "actuator": name, **details}
-        self._put(Entry("event", now, body, simulated=self.simulated(name), urgent=True))
+    def _bring_back(self, name: str, now: float, why: str, by: Asker | None = None) -> None:
+        was_away = self.status[name].away
+        self._outputs.bring_back(name, now, why, by)
+        if was_away and not self.status[name].away:
+            self._allowances[name].returned(now)
 
-    def _set(
-        self,
-        name: str,
-        value: Value | None,
-        now: float,
-        why: str,
-        *,
-        away_since: float | None = None,
-        until: float | None = None,
-        limit: str | None = None,
-        fault: str | None = None,
-        command_id: str | None = None,
-    ) -> None:
-        actuator, before = self._guarded[name].actuator, self._status.get(name)
-        limit = None if until is None else limit
-        status = ActuatorStatus(
-            value, actuator.safe, now, why, actuator.simulated, away_since, until, limit, fault, command_id
-        )
+    def _way_back(self, name: str, status: ActuatorStatus, now: float) -> str | None:
+        """Why an actuator that is away from safe goes back there now, or None."""
+        if status.fault is not None:
+            return status.why if now >= status.since_boot_s + RETRY_S else None
+        origin = (status.by or LOCAL).origin
+        for holder in self._causes.holders(name, now):
+            if holder.keeps(origin):
+                return holder.word
+        if status.until_boot_s is not None and now >= status.until_boot_s:
+            return status.limit
+        return None
+
+    def _held(self, name: str, now: float) -> list[Holder]:
+        """What keeps an actuator in its safe state now, or from moving again, the strongest first."""
+        statuses, group = self.status, self._outputs[name].limits.exclusive
+        held = [
+            *self._causes.holders(name, now),
+            *self._allowances[name].holders(now, statuses[name]),
+        ]
+        for other in self._outputs if group is not None else ():
+            if other != name and self._outputs[other].limits.exclusive == group and statuses[other].away:
+                held.append(Holder("exclusive", f"{other} is not in its safe state"))
+        return held
+
+    def _dues(self, now: float) -> list[float]:
+        """When to look again if nobody calls; some may be over."""
+        dues = [now + _IDLE_S, *self._causes.dues()]
+        for status in self.status.values():
+            if status.fault is not None:
+                dues.append(status.since_boot_s + RETRY_S)
+            elif status.until_boot_s is not None:
+                dues.append(status.until_boot_s)
+        return dues
+
+    def _look(self, now: float) -> None:
+        """Make visible what holds, and have remembered what must be."""
+        holders = {name: tuple(self._held(name, now)) for name in self._outputs}
+        remembered = self._causes.remembered
         with self._lock:
-            self._status[name] = status
-        if fault is None:
-            if before is not None:
-                log.info("%s set to %s (%s)", name, _shown(status), why)
-        elif before is None or before.fault is None:
-            log.error("%s cannot be driven (%s): its safe state is tried until it works", name, fault)
-
-
-def _shown(status: ActuatorStatus) -> str:
-    if isinstance(status.value, bool):
-        return "on" if status.value else "off"
-    return f"{status.value:g}"
+            changed = remembered != self._remembered
+            self._holders, self._remembered = holders, remembered
+        if changed:
+            self.remember()

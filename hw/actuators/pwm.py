@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..actuator import Value
+from ..actuator import SafeLine, Value
 from ..clock import Clock
+from ..gpio import safe_lines
 from ..settings import setting
 from .output import Output, number_within
 
@@ -23,7 +24,8 @@ class Pwm:
         period.
 
         High is on, always: before the first pulse, and when the program ends, the pin is low, which has to
-        mean off. A safe level between 0 and 1 is held while the program runs; then the pin is low.
+        mean off. A safe level between 0 and 1 is held while the program runs; then the pin is low. Only where
+        the safe level is 1 is it left high.
         """
 
         pin: int = setting(doc="GPIO number of the pin", minimum=0, example=18)
@@ -46,6 +48,11 @@ class Pwm:
         """Opened at its safe level. Raises DeviceMisconfigured, DeviceUnavailable."""
         return cls(settings)
 
+    @classmethod
+    def safe_lines(cls, settings: Settings) -> tuple[SafeLine, ...]:
+        """Its line: high if the safe level is 1, else low, for without a program there are no pulses."""
+        return safe_lines(settings.pin, settings.chip, settings.safe == 1.0)
+
     def __init__(self, settings: Settings) -> None:
         self.safe: Value = settings.safe
         self._range = settings.minimum, settings.maximum
@@ -60,5 +67,5 @@ class Pwm:
         self._output.drive(float(value))
 
     def close(self) -> None:
-        """Take the safe level, then let go of the pin: pulses end, and the pin is low."""
+        """Take the safe level, then let go of the pin: pulses end, and it is low, or high where safe is 1."""
         self._output.close_in(float(self.safe))

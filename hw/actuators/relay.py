@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..actuator import Value, shown
+from ..actuator import SafeLine, Value, shown
 from ..clock import Clock
+from ..gpio import safe_lines
 from ..settings import setting
 from .output import Output
 
@@ -34,10 +35,15 @@ class Relay:
         """
         return cls(settings)
 
+    @classmethod
+    def safe_lines(cls, settings: Settings) -> tuple[SafeLine, ...]:
+        """Its line, at the level of its safe state (SafeLine)."""
+        return safe_lines(settings.pin, settings.chip, _level(settings, settings.safe))
+
     def __init__(self, settings: Settings) -> None:
         self.safe: Value = settings.safe
-        self._high_is_on = settings.active == "high"
-        self._output = Output("relay", settings.pin, settings.chip, self._level(settings.safe))
+        self._settings = settings
+        self._output = Output("relay", settings.pin, settings.chip, _level(settings, settings.safe))
 
     def check(self, value: object) -> Value:
         """True is on, False is off. Raises ValueError for anything else."""
@@ -47,11 +53,13 @@ class Relay:
 
     def drive(self, value: Value) -> None:
         """Switch. Raises DeviceUnavailable if the pin does not obey, or after ``close``."""
-        self._output.drive(self._level(bool(value)))
+        self._output.drive(_level(self._settings, bool(value)))
 
     def close(self) -> None:
         """Switch to the safe state and let go of the pin, which is then pulled towards it."""
-        self._output.close_in(self._level(bool(self.safe)))
+        self._output.close_in(_level(self._settings, bool(self.safe)))
 
-    def _level(self, on: bool) -> bool:
-        return on == self._high_is_on
+
+def _level(settings: Relay.Settings, on: bool) -> bool:
+    """The pin's level that means ``on``."""
+    return on == (settings.active == "high")

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..actuator import Value
+from ..actuator import SafeLine, Value
 from ..clock import Clock
 from ..errors import HardwareError
-from ..gpio import given_factory
+from ..gpio import given_factory, safe_lines
 from ..settings import setting
 from .output import Output, number_within
 
@@ -60,6 +60,11 @@ class Servo:
     def open(cls, settings: Settings, clock: Clock) -> Servo:
         """Opened on its way to its safe angle. Raises DeviceMisconfigured, DeviceUnavailable."""
         return cls(settings, clock)
+
+    @classmethod
+    def safe_lines(cls, settings: Settings) -> tuple[SafeLine, ...]:
+        """Its line, low: without a pulse it has no power."""
+        return safe_lines(settings.pin, settings.chip, level=False)
 
     def __init__(self, settings: Settings, clock: Clock, sleep: Callable[[float], None] = time.sleep) -> None:
         self.safe: Value = settings.safe

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..actuator import Value, shown
+from ..actuator import SafeLine, Value, shown
 from ..clock import Clock
 from ..errors import DeviceUnavailable
 from ..settings import setting
@@ -34,6 +34,11 @@ class SimulatedActuator:
     def open(cls, settings: Settings, clock: Clock) -> SimulatedActuator:  # noqa: ARG003  (every driver is given it)
         """Opened in its safe state."""
         return cls(settings)
+
+    @classmethod
+    def safe_lines(cls, settings: Settings) -> tuple[SafeLine, ...]:  # noqa: ARG003  (every driver is given it)
+        """None: nothing hangs on it."""
+        return ()
 
     def __init__(self, settings: Settings) -> None:
         self.safe: Value = settings.safe

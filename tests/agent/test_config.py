@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 import tomllib
 from pathlib import Path
@@ -10,18 +11,21 @@ from typing import Any
 
 import pytest
 
-from agent import config as config_module
 from agent.config import (
-    ACTUATOR_HEAD,
-    SECTIONS,
-    SENSOR_HEAD,
-    VANE_HEAD,
     Config,
     ConfigError,
     find,
     load,
     loads,
     resolved,
+)
+from agent.config_tables import (
+    OWN_PROPERTIES,
+    SECTIONS,
+    ActuatorHead,
+    InterlockConfig,
+    SensorHead,
+    VaneHead,
 )
 from hw import board, registry
 from hw.simulated.wind import SimulatedAnemometer
@@ -73,7 +77,7 @@ def test_a_whole_configuration() -> None:
     assert config.sensors[0].settings.seed == 1
     assert config.telemetry.properties == {"site": "ridge"}
     actuator = config.actuators[0]
-    assert (actuator.name, actuator.settings.safe, actuator.max_on_s) == ("vent", 5.0, 60.0)
+    assert (actuator.name, actuator.settings.safe, actuator.limits.max_on_s) == ("vent", 5.0, 60.0)
 
 
 def test_all_errors_at_once() -> None:
@@ -227,6 +231,82 @@ def test_the_state_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert config.state_directory == Path("/var/lib/masthead")
 
 
+# --- actuators
+
+ACTUATOR = SENSOR + '[actuators.awning]\ndriver = "simulated"\n'
+INTERLOCK = ACTUATOR + "[actuators.awning.interlock]\ntrip_mps = 10.7\n"
+
+
+def test_an_actuators_limits_have_sane_defaults() -> None:
+    """An hour at most, a moment without wind, a quarter of an hour without a link; no interlock."""
+    (awning,) = loads(ACTUATOR).actuators
+    limits = awning.limits
+    assert (limits.max_on_s, limits.stale_sensor_s, limits.lost_link_s) == (3600.0, 10.0, 900.0)
+    assert (limits.min_on_s, limits.min_off_s, limits.max_per_minute, limits.exclusive) == (0, 0, 60, None)
+    assert awning.interlock is None
+
+
+def test_inf_means_never() -> None:
+    """Where there may be no limit, and nowhere else."""
+    text = ACTUATOR + "max_on_s = inf\nlost_link_s = inf\nstale_sensor_s = inf\n"
+    (awning,) = loads(text).actuators
+    assert math.isinf(awning.limits.max_on_s)
+    assert loads(resolved(loads(text))).actuators == (awning,)
+    assert error(ACTUATOR + "max_on_s = -inf\n").endswith(
+        "max_on_s: expected a number from 0.1 to 31536000, or inf for never, got -inf"
+    )
+    assert "min_off_s: expected a number from 0 to 86400, got inf" in error(ACTUATOR + "min_off_s = inf\n")
+
+
+def test_an_interlock_goes_by_all_sensors_unless_it_names_some() -> None:
+    """And is released at three quarters of its limit."""
+    low = '[[sensor]]\nid = "low"\ndriver = "simulated"\n'
+    (awning,) = loads(low + INTERLOCK).actuators
+    assert awning.interlock is not None
+    assert awning.interlock.sensors == ("low", "top")
+    assert awning.interlock.release_below_mps == pytest.approx(8.025)
+    (awning,) = loads(low + INTERLOCK + 'sensors = ["low"]\nrelease_mps = 7.9').actuators
+    assert awning.interlock is not None
+    assert (awning.interlock.sensors, awning.interlock.release_below_mps) == (("low",), 7.9)
+    assert loads(resolved(loads(low + INTERLOCK))).actuators == loads(low + INTERLOCK).actuators
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (ACTUATOR + "min_on_s = 9\nmax_on_s = 5", "min_on_s (9) must not be above max_on_s (5)"),
+        (ACTUATOR + 'exclusive = "motor"', "exclusive: no other actuator has 'motor'"),
+        (ACTUATOR + "stale_sensor_s = inf\n[actuators.awning.interlock]\ntrip_mps = 9", "it must end"),
+        (ACTUATOR + "interlock = 9", "interlock: expected a table [actuators.awning.interlock], got 9"),
+        (ACTUATOR + "[[actuators.awning.interlock]]", "got [[actuators.awning.interlock]]"),
+        (ACTUATOR + "[actuators.awning.interlock]", "interlock.trip_mps: is missing"),
+        (INTERLOCK + "release_mps = 11", "release_mps (11) must not be above trip_mps (10.7)"),
+        (INTERLOCK + 'sensors = ["tip"]', "interlock.sensors: no sensor 'tip', did you mean 'top'?"),
+        (INTERLOCK + "trip_s = 61", "interlock.trip_s: expected a number from 0 to 60, got 61"),
+        (INTERLOCK + "tripmps = 9", "interlock.tripmps: unknown key, did you mean 'trip_mps'?"),
+    ],
+)
+def test_what_is_wrong_with_a_limit_is_said(text: str, said: str) -> None:
+    """With its key, as anywhere in the file."""
+    assert said in error(text)
+
+
+def test_an_error_knows_the_actuators_that_are_in_order() -> None:
+    """So that they can be made safe although nothing runs."""
+    with pytest.raises(ConfigError) as refused:
+        loads(ACTUATOR + '[actuators.vent]\ndriver = "simulated"\nmaximum = "x"\n[device]\nhub_tier = "S9"\n')
+    assert [actuator.name for actuator in refused.value.actuators] == ["awning"]
+
+
+def test_an_actuator_on_a_sensors_pin_is_not_in_order() -> None:
+    """Nobody may drive what an instrument drives."""
+    sensor = '[[sensor]]\nid = "top"\ndriver = "gpio-pulse"\nmodel = "davis-6410"\npin = 17\n'
+    relays = "".join(f'[actuators.r{pin}]\ndriver = "relay"\npin = {pin}\n' for pin in (17, 18))
+    with pytest.raises(ConfigError) as refused:
+        loads(sensor + relays)
+    assert [actuator.name for actuator in refused.value.actuators] == ["r18"]
+
+
 # --- the sample file
 
 KEY_LINE = re.compile(r"# (?:# )?(\w+) = .+")
@@ -236,6 +316,7 @@ NEED_OTHERS = {
     "shunt_ohm": "needs signal",
     "full_mps": "needs signal",
     "dead_band_deg": "is for potentiometers",
+    "exclusive": "no other actuator has 'awning-motor'",
 }
 """Keys that a stanza shows but cannot have as it stands, and what is said then."""
 
@@ -300,11 +381,12 @@ def test_every_key_is_in_the_sample() -> None:
     for name, section in SECTIONS.items():
         add(name, section)
     wanted.remove(("telemetry", "properties"))
-    add("sensor", SENSOR_HEAD)
-    add("actuators.beacon", ACTUATOR_HEAD)
+    add("sensor", SensorHead)
+    add("actuators.beacon", ActuatorHead)
+    add("actuators.beacon.interlock", InterlockConfig)
     for driver in registry.ANEMOMETERS:
         add("sensor", registry.load(registry.ANEMOMETERS, driver).Settings)
-    add("sensor.vane", VANE_HEAD)
+    add("sensor.vane", VaneHead)
     for driver in registry.VANES:
         add("sensor.vane", registry.load(registry.VANES, driver).Settings)
     for driver in registry.ACTUATORS:
@@ -344,7 +426,7 @@ def test_the_agents_own_properties_are_all_reserved() -> None:
 
     entry = Entry("reading", 0.0, {}, simulated=True, calibration="c")
     message = build_message(Row(1, "r", "b", entry), "d", BootClock(0.0, True), {})
-    assert set(message.properties) == config_module.OWN_PROPERTIES
+    assert set(message.properties) == OWN_PROPERTIES
 
 
 def test_the_resolved_form_is_a_configuration_that_means_the_same(tmp_path: Path) -> None:

@@ -59,8 +59,14 @@ def test_what_needs_attention_is_said(snapshot: dict[str, Any]) -> None:
     snapshot["outbox"] |= {"backlog": 5, "oldestUnsent": "T0", "dropped": 2, "degraded": "disk full"}
     snapshot["sensors"]["top"] |= {"fault": "no answer at 0x28", "simulated": True}
     actuator = {"value": True, "since": "T2", "why": "command c", "fault": None, "simulated": False}
-    actuator |= {"secondsLeft": 3.6}
-    snapshot["actuators"] = {"beacon": actuator, "vent": {**actuator, "fault": "stuck", "secondsLeft": None}}
+    actuator |= {"secondsLeft": 3.6, "heldBy": []}
+    held = [
+        {"word": "interlock", "reason": "12.1 m/s at top", "secondsLeft": 61.0, "cloudOnly": False},
+        {"word": "hold", "reason": "held at the mast", "secondsLeft": None, "cloudOnly": True},
+    ]
+    stuck = {**actuator, "fault": "stuck", "secondsLeft": None, "heldBy": held}
+    snapshot["actuators"] = {"beacon": actuator, "vent": stuck}
+    snapshot["holds"] = {"at the mast": {"since": "T5", "secondsLeft": 90.0}}
     snapshot |= {"messagesReceived": 1, "lastMessageReceived": "T3"}
     text = describe(snapshot)
     assert line(text, "link") == "link      down since T1, attempt 14, next in 8 s"
@@ -72,6 +78,11 @@ def test_what_needs_attention_is_said(snapshot: dict[str, Any]) -> None:
     assert "no value: no answer at 0x28  (simulated)" in line(text, "sensor")
     assert "beacon: on since T2 (command c, 4 s left)" in text
     assert "vent: FAULT: stuck since T2" in text
+    assert "\n            interlock: 12.1 m/s at top, 1 min 1 s more\n" in text
+    assert "\n            hold: held at the mast (for the cloud)" in text
+    assert line(text, "HELD") == (
+        "HELD      at the mast since T5, 1 min 30 s more: the cloud moves nothing away from safe"
+    )
     assert line(text, "received").endswith("the last at T3")
 
 

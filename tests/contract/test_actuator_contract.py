@@ -6,17 +6,19 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 from gpiozero import Device
 from gpiozero.pins.mock import MockFactory, MockPin, MockPWMPin
 
-from hw.actuator import Actuator, Value
-from hw.errors import HardwareError
+from hw.actuator import Actuator, SafeLine, Value
+from hw.errors import DeviceUnavailable, HardwareError
 from hw.registry import ACTUATORS, load
 from hw.settings import parse
 from tests.clock import FakeClock
+from tests.gpiochip import Machine, install
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class Rig:
     ``takes`` and ``refuses``: values for ``check``; ``accepted``: words of the refusal;
     ``output``: what the actuator's pin, or whatever it drives, is at now. ``pin_class``: the pins of the
     board, which do PWM only where the driver needs it: such a pin falls to 0 when it is let go of.
-    ``found``: the pin's level before the driver opens it, which is not the safe one.
+    ``found``: the pin's level before the driver opens it, which is not the safe one. ``safe_level``: the
+    pin's level that does no harm without a program; None if the driver drives no pin.
     """
 
     driver: str
@@ -37,6 +40,7 @@ class Rig:
     output: Callable[[Any], Value]
     pin_class: type[MockPin] = MockPin
     found: bool = True
+    safe_level: bool | None = None
 
 
 PIN = 17  # without a pull of its own
@@ -80,7 +84,13 @@ RIGS = {
         lambda a: a.value,
     ),
     "relay": Rig(
-        "relay", {"pin": PIN}, (True, False, True), (*NEVER, 0, 1, 0.0), "true or false", relay(on=1)
+        "relay",
+        {"pin": PIN},
+        (True, False, True),
+        (*NEVER, 0, 1, 0.0),
+        "true or false",
+        relay(on=1),
+        safe_level=False,
     ),
     "relay, active low": Rig(
         "relay",
@@ -90,6 +100,7 @@ RIGS = {
         "true or false",
         relay(on=0),
         found=False,
+        safe_level=True,
     ),
     "relay, safe when on": Rig(
         "relay",
@@ -99,6 +110,7 @@ RIGS = {
         "true or false",
         relay(on=1),
         found=False,
+        safe_level=True,
     ),
     "relay, active low, safe when on": Rig(
         "relay",
@@ -107,6 +119,7 @@ RIGS = {
         (*NEVER, 0, 1),
         "true or false",
         relay(on=0),
+        safe_level=False,
     ),
     "pwm": Rig(
         "pwm",
@@ -116,6 +129,7 @@ RIGS = {
         "a number from 0 to 0.8",
         lambda _: driven()[-1],
         MockPWMPin,
+        safe_level=False,
     ),
     "servo": Rig(
         "servo",
@@ -125,6 +139,7 @@ RIGS = {
         "a number from -90 to 80",
         servo(minimum=-90, maximum=80),
         MockPWMPin,
+        safe_level=False,
     ),
 }
 
@@ -218,3 +233,61 @@ def test_a_closed_actuator_cannot_be_driven(bench: Bench) -> None:
     with pytest.raises(HardwareError, match="closed"):
         actuator.drive(rig.takes[0])
     assert rig.output(actuator) == actuator.safe
+
+
+# --- without a program: hw.actuator.SafeLine
+
+
+@pytest.fixture
+def pi(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
+    machine = install(monkeypatch, tmp_path)
+    machine.plug(0, "pinctrl-bcm2711", 58)
+    return machine
+
+
+@pytest.fixture(params=sorted(RIGS))
+def rig(request: pytest.FixtureRequest) -> Rig:
+    return RIGS[request.param]
+
+
+def parsed(rig: Rig) -> tuple[Any, Any]:
+    """(the driver, its settings)"""
+    driver = load(ACTUATORS, rig.driver)
+    settings, errors = parse(driver.Settings, rig.settings)
+    assert errors == []
+    return driver, settings
+
+
+def test_a_driver_says_which_lines_it_drives(pi: Machine, rig: Rig) -> None:
+    """Each with the level that does no harm there; nothing is claimed by asking."""
+    driver, settings = parsed(rig)
+    expected = () if rig.safe_level is None else (SafeLine(str(pi.dev / "gpiochip0"), PIN, rig.safe_level),)
+    assert driver.safe_lines(settings) == expected
+    assert pi.opened == []
+    assert pi.line(PIN).mode is None
+
+
+def test_it_leaves_its_lines_as_it_says(pi: Machine, rig: Rig) -> None:
+    """What the exit program drives is what the driver itself leaves behind, however it was driven before."""
+    driver, settings = parsed(rig)
+    actuator = driver.open(settings, FakeClock())
+    for value in rig.takes:
+        actuator.drive(actuator.check(value))
+    actuator.close()
+    for line in driver.safe_lines(settings):
+        assert pi.line(line.offset).levels[-1] == line.level
+
+
+def test_a_line_that_cannot_be_found_is_told_as_by_open(pi: Machine, rig: Rig) -> None:
+    """A chip that is not there is a DeviceUnavailable, which passes by itself."""
+    driver, settings = parsed(rig)
+    if rig.safe_level is not None:
+        with pytest.raises(DeviceUnavailable, match=r"there is no .*gpiochip9"):
+            driver.safe_lines(dataclasses.replace(settings, chip="gpiochip9"))
+
+
+def test_pins_of_a_chosen_factory_are_no_lines(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test's mock drives is nothing of this machine."""
+    monkeypatch.setattr(Device, "pin_factory", MockFactory())
+    driver, settings = parsed(rig)
+    assert driver.safe_lines(settings) == ()

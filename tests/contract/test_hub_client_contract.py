@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
@@ -12,7 +13,7 @@ from typing import Protocol
 
 import pytest
 
-from agent.cloud import CloudMessage, Failure, HubClient, HubError
+from agent.cloud import CloudMessage, Failure, HubClient, HubError, MethodCall
 from agent.cloud.azure import AzureHubClient, HubOptions
 from agent.cloud.credentials import parse
 from agent.localhub.hub import LocalHub
@@ -24,21 +25,37 @@ from tests.fakes import FakeHub
 TIMEOUT_S = 20.0
 
 
+Answer = Future[tuple[int, bytes]]
+
+
+def _ignore(_: CloudMessage | MethodCall) -> None:
+    pass
+
+
 class Rig(Protocol):
     """A hub with one device, seen from the test's side."""
 
-    def client(self, on_message: Callable[[CloudMessage], None] = ...) -> HubClient: ...
+    def client(
+        self,
+        on_message: Callable[[CloudMessage], None] = ...,
+        on_method: Callable[[MethodCall], None] = ...,
+    ) -> HubClient: ...
     def bad_client(self) -> HubClient: ...
     def stored(self) -> list[tuple[str, bytes, dict[str, str]]]: ...
     def queue(self, body: bytes, message_id: str) -> None: ...
+    def call(self, name: str, payload: bytes) -> Answer: ...
 
 
 class FakeRig:
     def __init__(self) -> None:
         self.hub = FakeHub()
 
-    def client(self, on_message: Callable[[CloudMessage], None] = lambda m: None) -> HubClient:
-        return self.hub.client(on_message)
+    def client(
+        self,
+        on_message: Callable[[CloudMessage], None] = _ignore,
+        on_method: Callable[[MethodCall], None] = _ignore,
+    ) -> HubClient:
+        return self.hub.client(on_message, on_method)
 
     def bad_client(self) -> HubClient:
         self.hub.refusal = HubError(Failure.REFUSED, "wrong key")
@@ -50,6 +67,9 @@ class FakeRig:
     def queue(self, body: bytes, message_id: str) -> None:
         self.hub.queued.append(CloudMessage(body, 0.0, message_id))
 
+    def call(self, name: str, payload: bytes) -> Answer:
+        return self.hub.newest.call_method(name, payload)
+
 
 class RealRig:
     def __init__(self, folder: Path) -> None:
@@ -59,18 +79,26 @@ class RealRig:
         self._hub.ensure_device("mast-1")
         self._clients: list[HubClient] = []
 
-    def _make(self, text: str, on_message: Callable[[CloudMessage], None]) -> HubClient:
+    def _make(
+        self, text: str, on_message: Callable[[CloudMessage], None], on_method: Callable[[MethodCall], None]
+    ) -> HubClient:
         options = HubOptions(ca_pem=Path(self._hub.ca_file).read_text())
-        client = AzureHubClient(parse(text, "test"), options, SystemClock(), on_message)
+        client = AzureHubClient(parse(text, "test"), options, SystemClock(), on_message, on_method)
         self._clients.append(client)
         return client
 
-    def client(self, on_message: Callable[[CloudMessage], None] = lambda m: None) -> HubClient:
-        return self._make(self._hub.device_connection_string("mast-1"), on_message)
+    def client(
+        self,
+        on_message: Callable[[CloudMessage], None] = _ignore,
+        on_method: Callable[[MethodCall], None] = _ignore,
+    ) -> HubClient:
+        return self._make(self._hub.device_connection_string("mast-1"), on_message, on_method)
 
     def bad_client(self) -> HubClient:
         good = self._hub.device_connection_string("mast-1")
-        return self._make(good.rsplit("SharedAccessKey=", 1)[0] + "SharedAccessKey=d3Jvbmc=", lambda m: None)
+        return self._make(
+            good.rsplit("SharedAccessKey=", 1)[0] + "SharedAccessKey=d3Jvbmc=", _ignore, _ignore
+        )
 
     def stored(self) -> list[tuple[str, bytes, dict[str, str]]]:
         return [
@@ -80,6 +108,14 @@ class RealRig:
 
     def queue(self, body: bytes, message_id: str) -> None:
         self._hub.send_c2d("mast-1", body, message_id=message_id, expires_in_s=60)
+
+    def call(self, name: str, payload: bytes) -> Answer:
+        return asyncio.run_coroutine_threadsafe(self._call(name, payload), self._hub._loop)
+
+    async def _call(self, name: str, payload: bytes) -> tuple[int, bytes]:
+        # past what a hub checks, which is that the payload is JSON
+        result = await self._hub._listener.call("mast-1", name, payload, TIMEOUT_S)
+        return result.status, result.payload
 
     def end(self) -> None:
         for client in self._clients:
@@ -168,3 +204,99 @@ def test_close_is_final_and_may_be_repeated(rig: Rig) -> None:
 def test_close_before_connect(rig: Rig) -> None:
     """A client that never connected can be closed."""
     rig.client().close().result(TIMEOUT_S)
+
+
+@pytest.mark.parametrize(
+    ("name", "payload"),
+    [
+        ("set", b'{"value": true, "for": 5, "for": 6}'),
+        ("set", b"{"),
+        ("status", b""),
+        ("status", b"\xff\xfe\x00"),
+        ("100%/Höhe?$rid=7", b"null"),
+        ("command", b'"' + 131_070 * b"x" + b'"'),
+    ],
+    ids=["duplicate-keys", "no-json", "empty", "no-utf8", "name", "largest"],
+)
+def test_a_method_comes_as_it_was_called_and_is_answered(rig: Rig, name: str, payload: bytes) -> None:
+    """Name and payload are what the caller gave, byte for byte, and the answer is what the caller gets."""
+    calls: list[MethodCall] = []
+
+    def take(call: MethodCall) -> None:
+        calls.append(call)
+        call.answer(200, b'{"outcome": "done"}')
+
+    client = rig.client(on_method=take)
+    client.connect().result(TIMEOUT_S)
+    assert rig.call(name, payload).result(TIMEOUT_S) == (200, b'{"outcome": "done"}')
+    assert [(call.name, call.payload) for call in calls] == [(name, payload)]
+
+
+def test_a_method_is_answered_from_any_thread_in_any_order(rig: Rig) -> None:
+    """Calls that are all waited for at once: each gets its own answer, the last one first."""
+    calls: list[MethodCall] = []
+    client = rig.client(on_method=calls.append)
+    client.connect().result(TIMEOUT_S)
+    answers = [rig.call("set", b"%d" % number) for number in range(5)]
+    wait(lambda: len(calls) == 5)
+    assert [call.payload for call in calls] == [b"%d" % number for number in range(5)]
+    for call, answer in zip(reversed(calls), reversed(answers), strict=True):
+        assert not answer.done()
+        thread = threading.Thread(target=call.answer, args=(200, call.payload))
+        thread.start()
+        thread.join()
+        assert answer.result(TIMEOUT_S) == (200, call.payload)
+
+
+def test_a_method_is_answered_once(rig: Rig) -> None:
+    """The first answer counts; whoever answers again does no harm."""
+    calls: list[MethodCall] = []
+    client = rig.client(on_method=calls.append)
+    client.connect().result(TIMEOUT_S)
+    first = rig.call("ping", b"{}")
+    wait(lambda: len(calls) == 1)
+    calls[0].answer(200, b"1")
+    calls[0].answer(500, b"2")
+    assert first.result(TIMEOUT_S) == (200, b"1")
+    second = rig.call("ping", b"{}")
+    wait(lambda: len(calls) == 2)
+    calls[0].answer(500, b"3")
+    calls[1].answer(200, b"4")
+    assert second.result(TIMEOUT_S) == (200, b"4")
+    assert client.connected
+
+
+def test_an_answer_after_close_goes_nowhere(rig: Rig) -> None:
+    """Whoever called is told that there is no answer; answering it then raises nothing."""
+    calls: list[MethodCall] = []
+    client = rig.client(on_method=calls.append)
+    client.connect().result(TIMEOUT_S)
+    answer = rig.call("set", b"{}")
+    wait(lambda: len(calls) == 1)
+    client.close().result(TIMEOUT_S)
+    calls[0].answer(200, b"{}")
+    assert answer.exception(TIMEOUT_S) is not None
+
+
+def test_messages_and_methods_are_handed_over_one_by_one(rig: Rig) -> None:
+    """Never two at once, be they messages, methods or both."""
+    busy = threading.Lock()
+    seen: list[str | None] = []
+
+    def take(came: CloudMessage | MethodCall) -> None:
+        assert busy.acquire(blocking=False), "two at once"
+        seen.append(came.name if isinstance(came, MethodCall) else came.message_id)
+        busy.release()
+        if isinstance(came, MethodCall):
+            came.answer(200, b"{}")
+
+    for number in range(20):
+        rig.queue(b"{}", f"c{number}")
+    client = rig.client(take, take)
+    client.connect().result(TIMEOUT_S)
+    answers = [rig.call(f"m{number}", b"{}") for number in range(20)]
+    for answer in answers:
+        answer.result(TIMEOUT_S)
+    wait(lambda: len(seen) == 40)
+    assert [name for name in seen if name and name[0] == "c"] == [f"c{number}" for number in range(20)]
+    assert [name for name in seen if name and name[0] == "m"] == [f"m{number}" for number in range(20)]

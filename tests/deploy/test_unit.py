@@ -1,5 +1,8 @@
+"""The unit, as far as it can be held against the rest of the repository; under systemd: tests/vm."""
+
 from __future__ import annotations
 
+import configparser
 import os
 import shutil
 import subprocess
@@ -9,7 +12,8 @@ import pytest
 
 from tests.e2e.harness import MASTHEAD
 
-UNIT = Path(__file__).parents[2] / "deploy" / "masthead.service"
+ROOT = Path(__file__).parents[2]
+UNIT = ROOT / "deploy" / "masthead.service"
 
 
 def test_the_unit_is_valid(tmp_path: Path) -> None:
@@ -27,3 +31,13 @@ def test_the_unit_is_valid(tmp_path: Path) -> None:
         check=False,
     )
     assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_the_exit_program_is_where_the_unit_looks_for_it() -> None:
+    """`pip install` into /opt/masthead puts it there, and the system's Python runs it, alone."""
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg", encoding="utf-8")
+    ((folder, file),) = parser["options.data_files"].items()
+    assert (ROOT / file.strip()).is_file()
+    command = f"ExecStopPost=/usr/bin/python3 -I -S /opt/masthead/{folder}/{Path(file.strip()).name}"
+    assert command in UNIT.read_text().splitlines()

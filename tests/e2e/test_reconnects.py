@@ -45,7 +45,7 @@ def connected(hub: LocalHub) -> AzureHubClient:
     """A new client that has got one message through."""
     credential = parse(hub.device_connection_string("mast-1"), "test")
     options = HubOptions(ca_pem=hub.ca_file.read_text())
-    client = AzureHubClient(credential, options, SystemClock(), lambda _: None)
+    client = AzureHubClient(credential, options, SystemClock(), lambda _: None, lambda _: None)
     client.connect().result(TIMEOUT_S)
     client.send(Message(b"{}", "first")).result(TIMEOUT_S)
     return client

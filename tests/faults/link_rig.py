@@ -159,6 +159,7 @@ class Link:
             self._options,
             self._clock,
             lambda message: self.commands.append(message.message_id),
+            lambda call: None,
             clock_trusted=lambda: self.clock_trusted,
         )
 

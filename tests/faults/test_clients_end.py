@@ -41,7 +41,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalHub]:
 
 def client(text: str, ca_file: Path) -> AzureHubClient:
     options = HubOptions(ca_pem=ca_file.read_text(), keep_alive_s=1)
-    return AzureHubClient(parse(text, "test"), options, SystemClock(), lambda _: None)
+    return AzureHubClient(parse(text, "test"), options, SystemClock(), lambda _: None, lambda _: None)
 
 
 BROKEN = {

@@ -7,10 +7,15 @@ to fall into the trap: the test tells when a new version mends it. The numbers a
  2 a refused reconnect is the last  6 sends in flight are unbounded 10 its threads are everybody's
  3 it never subscribes again        7 commands lose their order     11 one by one it is slow
  4 a client used again loses data   8 a short token life loops      12 the next version is another
+
+13 a direct method is decoded before anybody sees it
+14 an answer to one waits for what has nothing to do with it
+15 a topic that is no UTF-8 ends the thread that reads
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import importlib.metadata
@@ -22,20 +27,24 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import pytest
 from azure.iot.device import Message as SdkMessage
+from azure.iot.device import MethodResponse
+from paho.mqtt.client import MQTT_ERR_CONN_LOST
 
 from agent.backoff import Backoff, Pace
 from agent.batching import Batcher, Batching, metered_bytes
-from agent.cloud import MAX_MESSAGE_BYTES, CloudMessage, Failure
+from agent.cloud import MAX_MESSAGE_BYTES, WINDOW, CloudMessage, Failure, MethodCall
 from agent.cloud.azure import AzureHubClient, HubOptions
 from agent.cloud.credentials import parse
-from agent.cloud.sdk import on_callback_thread
+from agent.cloud.sdk import on_callback_thread, transport_of
 from agent.localhub.faults import Fault
 from agent.localhub.hub import LocalHub
+from agent.localhub.records import MethodResult
 from agent.localhub.thread import HubThread
 from agent.reading import Entry, Message, Row
 from agent.uplink import HANDED_OVER, LinkTimes, Uplink
@@ -76,6 +85,7 @@ class Mast:
         self.rows = FakeRows(rows)
         self.clients: list[AzureHubClient] = []
         self.received: list[CloudMessage] = []
+        self.called: list[MethodCall] = []
         self.unstored: list[str] = []
         self.stored: set[str] = set()
         self._options = options or HubOptions(ca_pem=hub.ca_file.read_text(), keep_alive_s=2)
@@ -95,8 +105,11 @@ class Mast:
 
     def _new_client(self) -> AzureHubClient:
         credential = parse(self._text, "test")
-        self.clients.append(AzureHubClient(credential, self._options, SystemClock(), self.received.append))
-        return self.clients[-1]
+        client = AzureHubClient(
+            credential, self._options, SystemClock(), self.received.append, self.called.append
+        )
+        self.clients.append(client)
+        return client
 
     def _confirmed(self, row: Row, total: int) -> None:
         """A row counts as sent: the hub must have it by now."""
@@ -141,6 +154,17 @@ class Mast:
 
 def bodies(hub: LocalHub) -> list[bytes]:
     return [event.body for event in hub.store.events.after(0, limit=100_000)]
+
+
+def call(hub: LocalHub, device: str, payload: bytes = b"{}") -> Future[MethodResult]:
+    """Call a direct method with any bytes: nothing checks here that they are JSON, as a hub does."""
+    calling = hub._listener.call(device, "set", payload, PATIENCE_S)
+    return asyncio.run_coroutine_threadsafe(calling, hub._loop)
+
+
+def send(hub: LocalHub, device: str, packet: bytes) -> None:
+    """Any packet, to the device that is connected."""
+    hub._loop.call_soon_threadsafe(lambda: hub._listener._of_device[device]._line.send("method", packet))
 
 
 def eventually(condition: Callable[[], object]) -> None:
@@ -581,7 +605,7 @@ def test_trap_09_why_it_went_is_known_as_soon_as_it_has_gone(hub: LocalHub) -> N
     """The SDK tells the reason on another thread, later: a client that is down says why all the same."""
     credential = parse(hub.device_connection_string(DEVICE), "test")
     options = HubOptions(ca_pem=hub.ca_file.read_text(), keep_alive_s=1)
-    client = AzureHubClient(credential, options, SystemClock(), lambda message: None)
+    client = AzureHubClient(credential, options, SystemClock(), lambda message: None, lambda call: None)
     busy = threading.Event()
     try:
         client.connect().result(PATIENCE_S)
@@ -650,6 +674,120 @@ def test_trap_12_the_version_is_pinned() -> None:
     needed = importlib.metadata.requires("masthead") or []
     installed = importlib.metadata.version("azure-iot-device")
     assert f"azure-iot-device=={installed}" in needed
+
+
+# --- 13
+
+
+def test_trap_13_a_key_that_is_there_twice_is_seen(
+    hub: LocalHub, mast: Callable[..., Mast], bare: Callable[..., Any]
+) -> None:
+    """The SDK hands over what is left of such a payload; ours is what was sent, to be refused."""
+    payload = b'{"value": true, "for": 5, "for": 500}'
+    seen: list[Any] = []
+    client = bare(connection_retry=False)
+    client.connect()
+    client.on_method_request_received = seen.append
+    call(hub, BARE, payload)
+    eventually(lambda: seen)
+    assert seen[0].payload == {"value": True, "for": 500}
+    ours = mast()
+    ours.until_up()
+    call(hub, DEVICE, payload)
+    ours.until(lambda: ours.called)
+    assert ours.called[0].payload == payload
+
+
+@pytest.mark.parametrize("payload", [b"{", b"\xff", b"1" * 5000, b"[" * 100_000])
+def test_trap_13_what_the_sdk_cannot_decode_is_answered(
+    hub: LocalHub, mast: Callable[..., Mast], bare: Callable[..., Any], payload: bytes
+) -> None:
+    """In the SDK it raises where nobody sees it, and whoever called waits in vain; ours is handed over."""
+    seen: list[Any] = []
+    client = bare(connection_retry=False)
+    client.connect()
+    client.on_method_request_received = seen.append
+    unanswered = call(hub, BARE, payload)
+    call(hub, BARE, b'"next"')
+    eventually(lambda: seen)
+    assert [request.payload for request in seen] == ["next"]
+    assert not unanswered.done()
+    ours = mast(rows=1)
+    ours.until_up()
+    answer = call(hub, DEVICE, payload)
+    ours.until(lambda: ours.called)
+    assert ours.called[0].payload == payload
+    ours.called[0].answer(400, b"{}")
+    assert answer.result(PATIENCE_S).status == 400
+    ours.until_all_arrived()
+    assert len(ours.clients) == 1
+
+
+# --- 14
+
+
+def respond(client: Any, response: Any) -> None:
+    with contextlib.suppress(Exception):
+        client.send_method_response(response)
+
+
+def test_trap_14_an_answer_does_not_wait_for_messages(
+    hub: LocalHub, mast: Callable[..., Mast], bare: Callable[..., Any]
+) -> None:
+    """With a window of messages unconfirmed the SDK keeps its answer back; ours arrives."""
+    hub.faults.set(Fault("no-puback"))
+    client = bare(connection_retry=False)
+    client.connect()
+    requests: list[Any] = []
+    client.on_method_request_received = requests.append
+    for number in range(WINDOW):
+        sending(client, f'{{"run": "bare", "sequence": {number}}}')
+    eventually(lambda: len(bodies(hub)) == WINDOW)
+    unanswered = call(hub, BARE)
+    eventually(lambda: requests)
+    response = MethodResponse.create_from_method_request(requests[0], 200, {})
+    responding = threading.Thread(target=respond, args=(client, response), daemon=True)
+    responding.start()
+    paho = transport_of(client._mqtt_pipeline)._mqtt_client
+    eventually(lambda: len(paho._out_messages) == WINDOW + 1)
+    ours = mast(rows=2 * WINDOW, times=LinkTimes(send_s=30.0))
+    ours.until(lambda: ours.uplink.status.in_flight == HANDED_OVER)
+    ours.until(lambda: len(bodies(hub)) == 2 * WINDOW)
+    answer = call(hub, DEVICE)
+    ours.until(lambda: ours.called)
+    ours.called[0].answer(200, b"{}")
+    assert answer.result(PATIENCE_S).status == 200
+    assert responding.is_alive()
+    assert not unanswered.done()
+    assert ours.uplink.status.in_flight == HANDED_OVER
+
+
+# --- 15
+
+
+def test_trap_15_a_topic_that_is_no_utf8_ends_nothing(
+    hub: LocalHub, mast: Callable[..., Mast], bare: Callable[..., Any]
+) -> None:
+    """paho's thread dies of it, and the SDK stays connected to nobody; ours drops it and goes on."""
+    packet = b"\x30\x05\x00\x02\xff\xfe{"  # PUBLISH, QoS 0, a topic of two bytes
+    client = bare(connection_retry=False)
+    client.connect()
+    paho = transport_of(client._mqtt_pipeline)._mqtt_client
+    reader = paho._thread
+    send(hub, BARE, packet)
+    reader.join(PATIENCE_S)
+    assert not reader.is_alive()
+    assert client.connected
+    paho.on_disconnect(paho, None, MQTT_ERR_CONN_LOST)  # else nothing would ever end it
+    ours = mast(rows=3)
+    ours.until_up()
+    send(hub, DEVICE, packet)
+    answer = call(hub, DEVICE)
+    ours.until(lambda: ours.called)  # behind it
+    ours.called[0].answer(200, b"{}")
+    assert answer.result(PATIENCE_S).status == 200
+    ours.until_all_arrived()
+    assert len(ours.clients) == 1
 
 
 # --- sizes, names and certificates

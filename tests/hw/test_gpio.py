@@ -14,6 +14,7 @@ import pytest
 from gpiozero.pins.mock import MockFactory, MockPWMPin
 
 from hw import gpio, lgpio_pins
+from hw.actuator import SafeLine
 from hw.errors import DeviceMisconfigured, DeviceUnavailable, HardwareError
 from tests.gpiochip import LgpioError, Machine, forget_lgpio, install
 
@@ -116,6 +117,13 @@ def test_a_machine_without_chips_says_so(machine: Machine) -> None:
     """As in a container."""
     with pytest.raises(DeviceUnavailable, match="this machine has no GPIO pins"):
         gpio.find_line(1)
+
+
+@pytest.mark.parametrize("level", [False, True])
+def test_a_safe_line_is_where_the_pin_is(pi: Machine, level: bool) -> None:
+    """The same chip and line that a driver would open, with the level it is given."""
+    assert gpio.safe_lines(17, None, level) == (SafeLine(str(pi.dev / "gpiochip0"), 17, level),)
+    assert gpio.safe_lines(3, "gpiochip1", level) == (SafeLine(str(pi.dev / "gpiochip1"), 3, level),)
 
 
 def test_the_first_gpiod_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,6 +57,16 @@ def test_off_and_full_are_levels(pi: Machine, safe: float, level: int) -> None:
     assert (line.mode, line.pull) == (None, "up" if level else "down")
 
 
+@pytest.mark.parametrize(("safe", "level"), [(0.0, False), (0.4, False), (1.0, True)])
+def test_without_a_program_there_are_no_pulses(pi: Machine, safe: float, level: bool) -> None:
+    """Only full is left high: the level the line is left at, and the one the exit program is told."""
+    opened, line = pwm(safe=safe), pi.line(18)
+    opened.drive(0.7)
+    opened.close()
+    assert line.levels[-1] == level
+    assert [named.level for named in Pwm.safe_lines(Pwm.Settings(18, safe=safe))] == [level]
+
+
 @pytest.mark.parametrize("value", [0.01, 0.29, 0.333, 0.57, 0.999])
 def test_pulses_are_as_wide_as_asked(pi: Machine, value: float) -> None:
     """Not cut to whole percents."""

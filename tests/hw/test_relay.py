@@ -13,7 +13,8 @@ import pytest
 from gpiozero import Device
 from gpiozero.pins.mock import MockFactory
 
-from agent.commands.guard import Guard, Guarded
+from agent.commands.actuation import LOCAL, Guarded
+from agent.commands.guard import Guard
 from hw.actuators import relay as relay_module
 from hw.actuators.relay import Relay
 from hw.errors import DeviceMisconfigured, DeviceUnavailable
@@ -128,7 +129,7 @@ def test_the_guard_leaves_it_off_at_every_end(pi: Machine, end: str) -> None:
     guard = Guard({"other": Guarded(other), "siren": Guarded(opened)}, lambda entry: None)
     guard.start(0.0)
     for name in ("other", "siren"):
-        guard.request(name, True, None)
+        guard.drive(name, True, None, LOCAL)
     guard.step(1.0)
     assert [pi.line(pin).levels[-1] for pin in (23, 24)] == [0, 0]
     if end != "stop":

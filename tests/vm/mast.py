@@ -56,6 +56,23 @@ active = "low"
 """
 _LINES = "/sys/devices/platform/gpio-sim.0/gpiochip0"
 _TRACING = "/sys/kernel/tracing"
+_HELD_SAFE = """
+held() {{ [ "$(grep -c '|masthead-safe ' /sys/kernel/debug/gpio)" -ge {count} ]; }}
+watch() {{
+  end=$(($(date +%s) + {within_s}))
+  while [ "$(date +%s)" -lt $end ]; do
+    if held; then
+      levels=$(cat {values})
+      held && echo $levels && return
+    fi
+    sleep 0.02
+  done
+  return 1
+}}
+watch &
+{{ {cause}; }} >/dev/null 2>&1
+wait $!
+"""
 
 
 class Mast:
@@ -76,7 +93,7 @@ class Mast:
         )
         unit = ROOT / "deploy" / "masthead.service"
         self.machine.write("/etc/systemd/system/masthead.service", unit.read_text())
-        self.machine.run(f"install -D -m 0644 /dev/stdin {CONFIG}", stdin=self._config.encode())
+        self.configure(self._config)
         self.machine.run("systemctl daemon-reload")
 
     def start(self) -> None:
@@ -112,6 +129,7 @@ class Mast:
         From a `masthead sample` that goes on beside the tests.
         """
         if self._live is None or self._live.ended:
+            self.close()
             self._live = _Live(self.machine)
         end = time.monotonic() + within_s
         number = self._live.number + 2 * len(
@@ -162,6 +180,19 @@ class Mast:
         gpio = int(text.split("\n", 1)[0]) + line
         found = re.findall(rf"gpio_(?:value|direction): {gpio}\s+(set|out|in)\s+\(?(-?\d+)\)?", text)
         return [(what, int(value)) for what, value in found]
+
+    def held_safe(self, cause: str, *lines: int, within_s: int = 60) -> list[int]:
+        """The levels of ``lines``, read while the exit program holds all of them, after command ``cause``.
+
+        The kernel says who holds a line. Raises CommandFailed if they are not held within that time.
+        """
+        values = " ".join(f"{_LINES}/sim_gpio{line}/value" for line in lines)
+        script = _HELD_SAFE.format(count=len(lines), values=values, cause=cause, within_s=within_s)
+        return [int(word) for word in self.machine.run(script, timeout=within_s + 60).split()]
+
+    def configure(self, text: str) -> None:
+        """Another configuration, from the next start on."""
+        self.machine.run(f"install -D -m 0644 /dev/stdin {CONFIG}", stdin=text.encode())
 
     def chips(self, *addresses: int) -> None:
         """The chips that answer on the bus, two of them; what they hold stays."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.cli.sample import sample_line
+from agent.config import load
 from agent.daemon import Daemon
 from tests import i2c
 from tests.hw.chips import As5600Chip, Fs3000Chip
@@ -182,6 +183,68 @@ def test_actuate_without_an_agent_ends_with_ctrl_c(
     monkeypatch.setattr("agent.cli.device.time.sleep", interrupt)
     result = masthead("actuate", "beacon", "on", "--config", config)
     assert (result.code, result.out, result.err) == (0, "beacon is on\n", "")
+
+
+def test_actuate_without_an_agent_waits_for_a_rest(masthead: Masthead, config: Path) -> None:
+    """Nobody knows what the actuator did before: it rests first, and this is said."""
+    config.write_text(config.read_text().replace("[actuators.beacon]", "[actuators.beacon]\nmin_off_s = 0.1"))
+    result = masthead("actuate", "beacon", "on", "--for", "0.05", "--config", config)
+    assert (result.code, result.out) == (0, "beacon is on\n")
+    assert result.err == "waiting: it rests for 0.1 s in its safe state\n"
+
+
+def test_actuate_without_an_agent_keeps_to_the_interlock(masthead: Masthead, config: Path) -> None:
+    """Nobody measures the wind then, and it outranks whoever asks."""
+    interlock = "[actuators.beacon.interlock]\ntrip_mps = 9\n"
+    config.write_text(f"{config.read_text()}\n{interlock}")
+    result = masthead("actuate", "beacon", "on", "--config", config)
+    assert (result.code, result.out) == (1, "")
+    assert result.err == "Error: interlock: the wind is not known yet at top\n"
+
+
+def test_hold_and_release(masthead: Masthead, config: Path, daemon: Daemon) -> None:
+    """The status shows who holds and what that means; a release ends it."""
+    held = masthead("hold", "--for", 90, "--config", config)
+    assert (held.code, held.err) == (0, "")
+    assert held.out == "held for 1 min 30 s: the cloud moves nothing away from its safe state\n"
+    status = masthead("status", "--config", config).out
+    assert "HELD      at the mast since 20" in status
+    assert "hold: held at the mast" in status
+    assert masthead("actuate", "beacon", "on", "--config", config).out == "beacon is on\n"
+    released = masthead("release", "--config", config)
+    assert (released.code, released.out) == (0, "released: the cloud may move actuators again\n")
+    assert "HELD" not in masthead("status", "--config", config).out
+
+
+def test_a_hold_without_an_agent_is_there_when_one_starts(masthead: Masthead, config: Path) -> None:
+    """And stays until it is released, with an agent or without."""
+    held = masthead("hold", "--json", "--config", config)
+    assert (held.code, json.loads(held.out)) == (0, {"held": True, "durable": True})
+    daemon = Daemon(load(config))
+    daemon.start()
+    assert list(daemon.snapshot()["holds"]) == ["at the mast"]
+    daemon.shut_down()
+    assert masthead("release", "--config", config).code == 0
+    daemon = Daemon(load(config))
+    daemon.start()
+    assert daemon.snapshot()["holds"] == {}
+    daemon.shut_down()
+
+
+def test_a_hold_that_the_disk_does_not_take_is_told(
+    masthead: Masthead, config: Path, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stands, and whoever relies on it knows for how long."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("agent.commands.memory.GuardMemory._write", full)
+    result = masthead("hold", "--config", config)
+    assert result.code == 1
+    assert result.out.startswith("held until `masthead release`")
+    assert "the disk did not take it" in result.err
+    assert list(daemon.snapshot()["holds"]) == ["at the mast"]
 
 
 FS3000 = 'driver = "fs3000"\nmodel = "fs3000-1015"\n[sensor.vane]\ndriver = "as5600"'

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.cloud import CloudMessage, HubError
+from agent.cloud import CloudMessage, HubError, MethodCall
 from agent.cloud.azure import AzureHubClient, HubOptions
 from agent.cloud.credentials import parse
 from agent.localhub.hub import LocalHub
@@ -19,8 +19,12 @@ from hw.clock import SystemClock
 TIMEOUT_S = 30.0
 
 
+def _ignore(_: CloudMessage | MethodCall) -> None:
+    pass
+
+
 def client(text: str, ca_pem: str | None = None) -> AzureHubClient:
-    return AzureHubClient(parse(text, "test"), HubOptions(ca_pem=ca_pem), SystemClock(), lambda m: None)
+    return AzureHubClient(parse(text, "test"), HubOptions(ca_pem=ca_pem), SystemClock(), _ignore, _ignore)
 
 
 def _string(host: str) -> str:
@@ -104,7 +108,7 @@ def test_a_handler_that_fails_does_not_end_the_receiving(tmp_path: Path) -> None
 
         pem = Path(thread.hub.ca_file).read_text()
         credential = parse(thread.hub.device_connection_string("mast-1"), "test")
-        one = AzureHubClient(credential, HubOptions(ca_pem=pem), SystemClock(), take)
+        one = AzureHubClient(credential, HubOptions(ca_pem=pem), SystemClock(), take, _ignore)
         with opened(one):
             one.connect().result(TIMEOUT_S)
             thread.hub.send_c2d("mast-1", b"{}", message_id="bad")
@@ -130,7 +134,7 @@ def test_what_was_acknowledged_is_handed_over_before_the_client_goes(tmp_path: P
         thread.hub.ensure_device("mast-1")
         pem = Path(thread.hub.ca_file).read_text()
         credential = parse(thread.hub.device_connection_string("mast-1"), "test")
-        one = AzureHubClient(credential, HubOptions(ca_pem=pem), SystemClock(), slow)
+        one = AzureHubClient(credential, HubOptions(ca_pem=pem), SystemClock(), slow, _ignore)
         one.connect().result(TIMEOUT_S)
         for number in range(10):
             thread.hub.send_c2d("mast-1", b"{}", message_id=f"c{number}")

@@ -8,10 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from agent.cloud import CloudMessage
-from agent.commands.executor import CommandRules, Executor
-from agent.commands.guard import Guard, Guarded
+from agent.cloud import CloudMessage, MethodCall
+from agent.commands.actuation import Guarded
+from agent.commands.executor import Executor
+from agent.commands.guard import Guard
 from agent.commands.journal import Journal
+from agent.commands.memory import GuardMemory
+from agent.commands.timeliness import CommandRules
+from agent.config_tables import ActuatorLimits
 from agent.outbox import Outbox
 from agent.reading import Entry
 from agent.timekeeping import Timekeeper
@@ -48,6 +52,7 @@ class Rig:
         self.beacon = Beacon()
         self.vent = Beacon(SimulatedActuator.Settings(safe=0.0, maximum=100.0))
         self.events: list[Mapping[str, Any]] = []
+        self.answers: list[tuple[int, Any]] = []
         self._journalled = journal
         self._rules = rules or CommandRules()
         self.start()
@@ -56,11 +61,21 @@ class Rig:
         timekeeper = Timekeeper(self.clock, BOOT, lambda: self.synchronised)
         self.journal = Journal(self.folder / "commands.db", BOOT) if self._journalled else None
         self.outbox = Outbox(self.folder / "outbox.db", run=run, boot_id=BOOT, max_bytes=8 << 20)
-        guarded = {"beacon": Guarded(self.beacon), "vent": Guarded(self.vent, max_on_s=60)}
+        guarded = {"beacon": Guarded(self.beacon), "vent": Guarded(self.vent, ActuatorLimits(max_on_s=60))}
         self.guard = Guard(guarded, lambda entry: self.events.append(entry.body))
         self.guard.wake = self._step_guard
-        self.executor = Executor(self.journal, self.guard, timekeeper, self._rules, self._put)
-        self.guard.start(self.clock.monotonic())
+        self.memory = GuardMemory(self.folder, BOOT)
+        self.executor = Executor(
+            journal=self.journal,
+            guard=self.guard,
+            memory=self.memory,
+            timekeeper=timekeeper,
+            rules=self._rules,
+            put=self._put,
+            status=lambda: {"version": "1"},
+        )
+        now = self.clock.monotonic()
+        self.guard.start(now, self.memory.load(now))
         self.executor.recover()
         self.beacon.driven.clear()
 
@@ -86,6 +101,21 @@ class Rig:
         """The outcome of a message that arrives now."""
         self.receive(*args, **kwargs)
         return self.settle()[-1]
+
+    def call(self, name: str, payload: Mapping[str, Any] | bytes = b"null") -> None:
+        """A direct method arrives; its answer will be in ``answers``: its number and its JSON."""
+        raw = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+
+        def answer(number: int, body: bytes) -> None:
+            self.answers.append((number, json.loads(body)))
+
+        self.executor.call(MethodCall(name, raw, self.clock.monotonic(), answer))
+
+    def called(self, name: str, payload: Mapping[str, Any] | bytes = b"null") -> tuple[int, Any]:
+        """The answer to a direct method that arrives now."""
+        self.call(name, payload)
+        self.settle()
+        return self.answers[-1]
 
     def settle(self) -> list[Mapping[str, Any]]:
         """Deal with all arrivals; every outcome in the outbox, oldest first."""

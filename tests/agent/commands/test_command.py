@@ -9,7 +9,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agent.commands.command import MAX_BODY_BYTES, BadCommand, Command, digest, parse, parse_time
+from agent.commands.command import (
+    MAX_BODY_BYTES,
+    PULSE_S,
+    BadCommand,
+    Command,
+    digest,
+    method_body,
+    parse,
+    parse_time,
+)
 
 GOOD: dict[str, Any] = {"command": "set", "actuator": "heater", "value": True}
 
@@ -24,8 +33,44 @@ def test_a_whole_command_is_understood() -> None:
     """Every field arrives with its type and unit."""
     body = {**GOOD, "value": 1, "for": 30, "id": "c-1", "expires": "2026-11-20T17:34:00Z"}
     command = parse(json.dumps(body).encode())
-    assert command == Command("set", "heater", 1.0, command.digest, 30.0, "c-1", 1795196040.0)
+    assert command == Command("set", command.digest, "heater", 1.0, 30.0, "c-1", 1795196040.0)
     assert isinstance(command.value, float)
+
+
+@pytest.mark.parametrize(
+    ("body", "name", "others"),
+    [
+        ({"command": "pulse", "actuator": "siren"}, "pulse", ("siren", None, PULSE_S)),
+        ({"command": "pulse", "actuator": "siren", "value": True}, "pulse", ("siren", True, PULSE_S)),
+        ({"command": "pulse", "actuator": "siren", "value": None, "for": 5}, "pulse", ("siren", None, 5.0)),
+        ({"command": "stop", "actuator": "siren"}, "stop", ("siren", None, None)),
+        ({"command": "stop-all"}, "stop-all", (None, None, None)),
+        ({"command": "hold"}, "hold", (None, None, None)),
+        ({"command": "hold", "for": 60}, "hold", (None, None, 60.0)),
+        ({"command": "release"}, "release", (None, None, None)),
+        ({"command": "ping"}, "ping", (None, None, None)),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_each_command_has_its_keys(
+    body: dict[str, Any], name: str, others: tuple[str | None, bool | None, float | None]
+) -> None:
+    """What it can do without, it has a default for; an id and an expiry fit all of them."""
+    for common in ({}, {"id": "c-1", "expires": "2026-11-20T17:34:00Z"}, {"id": None, "expires": None}):
+        command = parse(json.dumps({**body, **common}).encode())
+        assert (command.name, command.actuator, command.value, command.for_s) == (name, *others)
+        assert command.command_id == common.get("id")
+
+
+@pytest.mark.parametrize("name", ["stop", "stop-all", "hold", "release", "ping"])
+def test_a_key_of_another_command_is_refused(name: str) -> None:
+    """A stop for 30 s is a misunderstanding, and so is a ping to an actuator's value."""
+    actuator = {"actuator": "siren"} if name == "stop" else {}
+    assert refusal({"command": name, **actuator, "value": True}).startswith("unknown-key: 'value'")
+    if name != "hold":
+        assert refusal({"command": name, **actuator, "for": 30}).startswith("unknown-key: 'for'")
+    if name != "stop":
+        assert refusal({"command": name, "actuator": "siren"}).startswith("unknown-key: 'actuator'")
 
 
 def test_a_switch_keeps_its_bool() -> None:
@@ -51,8 +96,8 @@ def test_a_switch_keeps_its_bool() -> None:
         (b'{"value": ' + b"9" * 5000 + b"}", "number-too-large: "),
         (b'{"value": 1, "value": 2}', "duplicate-key: 'value'"),
         (b'{"a": {"b": 1, "b": 2}}', "duplicate-key: 'b'"),
-        ({**GOOD, "command": "sett"}, "unknown-command: expected 'set', got 'sett'"),
-        ({**GOOD, "command": ["set"]}, "unknown-command: expected 'set'"),
+        ({**GOOD, "command": "sett"}, "unknown-command: 'sett'"),
+        ({**GOOD, "command": ["set"]}, "unknown-command: what is no text"),
         ({**GOOD, "vaule": 1}, "unknown-key: 'vaule', did you mean 'value'?"),
         ({**GOOD, "x" * 60_000: 1}, "unknown-key: 'xxx"),
         ({**GOOD, "id": ""}, "bad-id: expected a text of 1 to 128"),
@@ -101,6 +146,65 @@ def test_many_keys_take_no_longer_than_few() -> None:
     """A body full of distinct keys with a late duplicate is refused without a quadratic search."""
     keys = ",".join(f'"{n}":0' for n in range(7000))
     assert refusal(f'{{{keys},"6999":1}}'.encode()) == "duplicate-key: '6999'"
+
+
+@pytest.mark.parametrize("payload", [b"", b"null", b" null\n", b"{}", b'{"command": "ping"}'])
+def test_the_methods_name_is_the_command(payload: bytes) -> None:
+    """An empty payload says no more; one that says the same again agrees."""
+    assert parse(method_body("ping", payload)) == parse(b'{"command": "ping"}')
+
+
+def test_a_method_says_what_a_message_says() -> None:
+    """By its own name or by ``command``, with the same digest: one id is one command on either way."""
+    message = parse(json.dumps({**GOOD, "for": 30, "id": "c-1"}).encode())
+    others = json.dumps({"actuator": "heater", "value": True, "for": 30, "id": "c-1"}).encode()
+    assert parse(method_body("set", others)) == message
+    assert parse(method_body("command", others[:-1] + b', "command": "set"}')) == message
+
+
+@pytest.mark.parametrize(
+    ("name", "payload", "reason"),
+    [
+        ("sett", b"null", "unknown-method: 'sett', did you mean 'set'?"),
+        ("Status", b"null", "unknown-method: 'Status', did you mean 'status'?"),
+        ("reboot", b"{}", "unknown-method: 'reboot' (known: command, hold, "),
+        ("x" * 9000, b"", "unknown-method: 'xxx"),
+        ("set", b'{"command": "stop"}', "bad-command: the method is 'set', and its payload says 'stop'"),
+        ("set", b'{"command": null}', "bad-command: the method is 'set', and its payload says what is no"),
+        ("ping", b"[]", "not-a-command: expected a JSON object"),
+        ("ping", b'"ping"', "not-a-command: expected a JSON object"),
+        ("ping", b"ping", "not-json: "),
+        ("ping", b"\xff", "not-utf-8: byte 0"),
+        ("ping", b'{"id": "a", "id": "b"}', "duplicate-key: 'id'"),
+        ("ping", b'{"id": ["a"]}', "too-deep: "),
+        ("ping", b"[" * 60_000, "too-deep: "),
+        ("ping", b" " * (MAX_BODY_BYTES + 1) + b"{}", "too-large: 65539 bytes"),
+        ("set", b'{"value": 1e999}', "number-too-large: "),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_what_is_no_method_is_refused_with_the_reason(name: str, payload: bytes, reason: str) -> None:
+    """As a message is, in one short line; before that, its name must be one."""
+    with pytest.raises(BadCommand) as refused:
+        method_body(name, payload)
+    assert refused.value.reason.startswith(reason)
+    assert len(refused.value.reason) < 500
+    assert refused.value.reason.isprintable()
+
+
+@pytest.mark.parametrize("body", [{"command": "stop"}, {"value": [True]}])
+def test_a_refused_method_keeps_its_id(body: dict[str, Any]) -> None:
+    """The answer still names the command."""
+    for name in ("set", "sett"):
+        with pytest.raises(BadCommand) as refused:
+            method_body(name, json.dumps({**body, "id": "c-1"}).encode())
+        assert refused.value.command_id == "c-1"
+
+
+def test_without_a_command_there_is_none() -> None:
+    """The method ``command`` names none itself."""
+    with pytest.raises(BadCommand, match="not-a-command"):
+        parse(method_body("command", b"null"))
 
 
 json_values = st.recursive(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agent.commands.executor import CommandRules
+from agent.commands.actuation import LOCAL, Origin
 from agent.commands.journal import Arrival
+from agent.commands.timeliness import CommandRules
 
 from .rig import Rig, off, on
 
@@ -119,7 +121,7 @@ def test_towards_safe_is_never_refused(rig: Rig, synchronised: bool) -> None:
 
 def test_away_from_safe_needs_an_id(rig: Rig) -> None:
     """Without one it could be executed twice."""
-    for message_id in (None, ""):
+    for message_id in (None, "", "m\n1", "m" * 129):
         assert rig.answer(on(), message_id)["reason"].startswith("id-missing")
     assert rig.beacon.driven == []
 
@@ -184,10 +186,252 @@ def test_the_guards_refusal_and_failure_are_told(rig: Rig) -> None:
 
 def test_a_guard_that_does_not_answer_is_a_failure(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """The request is withdrawn: it is not obeyed later."""
-    monkeypatch.setattr("agent.commands.guard._ANSWER_S", 0.01)
+    monkeypatch.setattr("agent.commands.asking._ANSWER_S", 0.01)
     rig.guard.wake = lambda: None
     assert rig.answer(on(), "m-1")["status"] == "failed"
     rig.guard.step(rig.clock.monotonic())
+    assert rig.beacon.driven == []
+
+
+def test_a_pulse_ends_by_itself(rig: Rig) -> None:
+    """A switch needs no value; one second unless it says otherwise, and its end is an event."""
+    for more, length_s in (({}, 1.0), ({"for": 5}, 5.0), ({"value": True, "for": 0.5}, 0.5)):
+        outcome = rig.answer({"command": "pulse", "actuator": "beacon", **more}, f"m-{length_s}")
+        assert (outcome["status"], outcome["value"]) == ("done", True)
+        rig.clock.advance(length_s - 0.01)
+        rig.guard.step(rig.clock.monotonic())
+        assert rig.beacon.value is True
+        rig.clock.advance(0.02)
+        rig.guard.step(rig.clock.monotonic())
+        assert rig.beacon.value is False
+    assert [e["reason"] for e in rig.events] == ["time-up"] * 3
+    assert rig.beacon.driven == [True, False] * 3
+
+
+def test_a_pulse_of_a_level_needs_its_value(rig: Rig) -> None:
+    """A level has no other side."""
+    refused = rig.answer({"command": "pulse", "actuator": "vent"}, "m-1")
+    assert refused["reason"].startswith("bad-value: a level has no other side")
+    assert rig.answer({"command": "pulse", "actuator": "vent", "value": 7}, "m-2")["value"] == 7.0
+
+
+def test_a_pulse_to_safe_is_towards_safe(rig: Rig) -> None:
+    """Whatever it is called, it needs no id and no expiry, and no hold refuses it."""
+    rig.answer(on(), "m-1")
+    to_safe = {"command": "pulse", "actuator": "beacon", "value": False}
+    assert rig.answer(to_safe, None, None)["status"] == "done"
+    assert rig.beacon.value is False
+
+
+def test_stop_makes_one_safe(rig: Rig) -> None:
+    """Without an id, an expiry or a clock; the others stay as they are."""
+    rig.answer(on(), "m-1")
+    rig.answer(on(actuator="vent", value=40), "m-2")
+    rig.synchronised = False
+    outcome = rig.answer({"command": "stop", "actuator": "beacon"}, None, None)
+    assert (outcome["status"], outcome["actuator"], outcome["value"]) == ("done", "beacon", False)
+    assert (rig.beacon.value, rig.vent.value) == (False, 40.0)
+    unknown = rig.answer({"command": "stop", "actuator": "becon"}, None, None)
+    assert unknown["reason"].startswith("unknown-actuator: 'becon', did you mean 'beacon'?")
+
+
+def test_stop_all_makes_all_safe(rig: Rig) -> None:
+    """Its value is none: there are several."""
+    rig.answer(on(), "m-1")
+    rig.answer(on(actuator="vent", value=40), "m-2")
+    outcome = rig.answer({"command": "stop-all"}, None, None)
+    assert (outcome["status"], outcome["actuator"], outcome["value"]) == ("done", None, None)
+    assert (rig.beacon.value, rig.vent.value) == (False, 0.0)
+
+
+def test_stop_all_names_the_one_that_fails(rig: Rig) -> None:
+    """The others are safe all the same."""
+    rig.answer(on(), "m-1")
+    rig.answer(on(actuator="vent", value=40), "m-2")
+    rig.beacon.broken = True
+    outcome = rig.answer({"command": "stop-all"})
+    assert (outcome["status"], outcome["reason"]) == ("failed", "beacon: the relay does not answer")
+    assert rig.vent.value == 0.0
+
+
+def test_a_hold_keeps_the_cloud_from_moving(rig: Rig) -> None:
+    """What it has moved goes to safe, nothing leaves it, towards safe is done, and a release ends it."""
+    rig.answer(on(), "m-1")
+    assert rig.answer({"command": "hold"}, None, None)["status"] == "done"
+    rig.guard.step(rig.clock.monotonic())
+    assert rig.beacon.value is False
+    assert rig.answer(on(), "m-2")["reason"].startswith("hold: held from the cloud")
+    assert rig.answer(off(), "m-3")["status"] == "done"
+    assert rig.answer({"command": "release"}, "m-4")["status"] == "done"
+    assert rig.answer(on(), "m-5")["status"] == "done"
+
+
+def test_a_hold_of_the_cloud_may_end_by_itself(rig: Rig) -> None:
+    """With ``for`` it needs no release."""
+    assert rig.answer({"command": "hold", "for": 60})["status"] == "done"
+    assert rig.answer(on(), "m-1")["reason"].endswith("(60 s more)")
+    rig.clock.advance(60)
+    assert rig.answer(on(), "m-2")["status"] == "done"
+
+
+def test_a_hold_made_at_the_mast_is_lifted_only_there(rig: Rig) -> None:
+    """The cloud lifts its own, and is refused what is not; whoever is at the mast lifts both."""
+    rig.guard.hold(None, LOCAL)
+    assert rig.answer({"command": "release"}, "m-1")["reason"].startswith("held-at-the-mast")
+    assert rig.answer({"command": "hold"})["status"] == "done"
+    assert rig.answer({"command": "release"}, "m-2")["status"] == "done"
+    assert rig.answer(on(), "m-3")["reason"].startswith("hold: held at the mast")
+    assert rig.answer({"command": "release"}, "m-4")["reason"].startswith("held-at-the-mast")
+    assert rig.answer({"command": "hold"})["status"] == "done"
+    rig.guard.release(LOCAL)
+    assert rig.answer(on(), "m-5")["status"] == "done"
+
+
+def test_a_hold_is_remembered_before_it_is_answered(rig: Rig) -> None:
+    """Whoever is told of it can rely on it: it is there after a crash at that very moment."""
+    rig.guard.hold(None, LOCAL)
+    rig.receive({"command": "hold", "for": 600})
+    while not rig.outcomes:
+        rig.executor.step(rig.clock.monotonic())
+    rig.crash()
+    rig.start("run00002")
+    assert set(rig.guard.remembered.holds) == {Origin.MAST, Origin.CLOUD}
+    assert rig.answer(on(), "m-1")["reason"].startswith("hold: ")
+
+
+def test_a_ping_needs_nothing(rig: Rig) -> None:
+    """No id, no expiry, no clock, no journal; where it is certainly late it says so."""
+    assert rig.answer({"command": "ping"}, None, None) == {
+        "commandId": None, "command": "ping", "actuator": None,
+        "status": "done", "reason": None, "value": None,
+    }  # fmt: skip
+    assert rig.answer({"command": "ping"}, None, -1)["status"] == "expired"
+    rig.synchronised = False
+    rig.executor._timekeeper._trusted = None
+    assert rig.answer({"command": "ping"}, None, -1)["status"] == "done"
+
+
+def test_a_method_is_a_command_that_is_answered(rig: Rig) -> None:
+    """By the command's name or by ``command``; what is answered is the outcome, and both say the same."""
+    by_name = rig.called("set", {"actuator": "beacon", "value": True, "id": "c-1"})
+    assert by_name == (200, {
+        "commandId": "c-1", "command": "set", "actuator": "beacon",
+        "status": "done", "reason": None, "value": True,
+    })  # fmt: skip
+    assert rig.outcomes == [by_name[1]]
+    assert rig.correlation_ids == ["c-1"]
+    agreeing = {"actuator": "vent", "value": 3, "command": "set"}
+    assert rig.called("set", agreeing)[1]["value"] == 3.0
+    assert rig.called("command", {**agreeing, "value": 4})[1]["value"] == 4.0
+    for payload in (b"", b"null", b"{}"):
+        assert rig.called("stop-all", payload)[0] == 200
+    assert rig.vent.value == 0.0
+
+
+def test_a_method_without_an_id_gets_one(rig: Rig) -> None:
+    """Its outcome can be told from all others."""
+    ids = [rig.called("pulse", {"actuator": "beacon"})[1]["commandId"] for _ in range(2)]
+    assert len({uuid.UUID(command_id) for command_id in ids}) == 2
+    assert rig.correlation_ids == ids
+
+
+def test_status_is_answered_at_once(rig: Rig) -> None:
+    """It is no command: nothing is journalled, and there is no outcome."""
+    rig.call("status", b"whatever")
+    assert rig.answers == [(200, {"version": "1"})]
+    assert rig.settle() == []
+    assert rig.executor.received == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "payload", "number", "reason"),
+    [
+        ("reboot", b"null", 404, "unknown-method: 'reboot'"),
+        ("sett", b'{"actuator": "beacon", "value": true}', 404, "unknown-method: 'sett', did you mean"),
+        ("command", b"null", 400, "not-a-command"),
+        ("command", b'{"command": "status"}', 400, "unknown-command: 'status'"),
+        ("command", b'{"command": "unknown-method"}', 400, "unknown-command: "),
+        ("set", b'{"actuator": "beacon", "value": true, "command": "stop"}', 400, "bad-command: "),
+        ("set", b'{"actuator": "beacon", "value": "on"}', 400, "bad-value: expected true, false or a number"),
+        ("set", b'{"actuator": "beacon", "value": 2}', 400, "bad-value: "),
+        ("set", b'{"actuator": "vent", "value": 100.1}', 400, "bad-value: "),
+        ("set", b'{"actuator": "becon", "value": true}', 400, "unknown-actuator"),
+        ("set", b'{"value": 1, "value": 2}', 400, "duplicate-key: 'value'"),
+        ("set", b"\xff", 400, "not-utf-8"),
+        ("set", b"[" * 60_000, 400, "too-deep"),
+        ("set", b"{}" + b" " * 70_000, 400, "too-large"),
+    ],
+)
+def test_a_refused_method_says_so_by_its_number(
+    rig: Rig, name: str, payload: bytes, number: int, reason: str
+) -> None:
+    """400 for what is not in order or not allowed, 404 for a method that there is not."""
+    given, outcome = rig.called(name, payload)
+    assert given == number
+    assert outcome["status"] == "refused"
+    assert outcome["reason"].startswith(reason)
+    assert rig.outcomes == [outcome]
+    assert rig.beacon.driven == []
+
+
+def test_the_number_of_an_answer_is_of_its_status(rig: Rig) -> None:
+    """408 where it came too late, 500 where it did not work."""
+    expired = rig.called("set", {"actuator": "beacon", "value": True, "expires": "2020-01-01T00:00:00Z"})
+    assert (expired[0], expired[1]["status"]) == (408, "expired")
+    rig.beacon.broken = True
+    failed = rig.called("set", {"actuator": "beacon", "value": True})
+    assert (failed[0], failed[1]["status"]) == (500, "failed")
+
+
+def test_a_call_cut_off_is_interrupted_and_503_when_repeated(rig: Rig) -> None:
+    """Its outcome is in the outbox after the restart, whoever called is gone; nothing moved."""
+    named = {"actuator": "beacon", "value": True, "id": "c-1"}
+    rig.call("set", named)
+    rig.call("reboot", b'{"command": "set", "actuator": "beacon", "value": true}')
+    rig.crash()
+    rig.start("run00002")
+    assert [(o["commandId"] == "c-1", o["status"]) for o in rig.outcomes] == [
+        (True, "interrupted"),
+        (False, "refused"),
+    ]
+    assert rig.answers == []
+    number, outcome = rig.called("set", named)
+    assert number == 503
+    assert outcome == {**rig.outcomes[0], "repeat": True}
+    assert rig.beacon.driven == []
+
+
+def test_one_id_is_one_command_by_message_and_by_method(rig: Rig) -> None:
+    """The second is answered as the first was, whichever came first, and executes nothing."""
+    first = rig.answer(on(id="c-1"))
+    assert rig.called("set", {"actuator": "beacon", "value": True, "id": "c-1"}) == (
+        200, {**first, "repeat": True},
+    )  # fmt: skip
+    _, second = rig.called("command", on(id="c-2"))
+    assert rig.answer(on(id="c-2")) == {**second, "repeat": True}
+    assert rig.called("set", {"actuator": "vent", "value": 1, "id": "c-1"})[1]["reason"].startswith(
+        "id-reused"
+    )
+    assert rig.beacon.driven == [True, True]
+
+
+def test_a_repeat_that_is_cut_off_is_answered_as_a_repeat(rig: Rig) -> None:
+    """One outcome for an id and a body, wherever the crash was: what came after it is marked."""
+    first = rig.answer(on(), "m-1")
+    rig.receive(on(), "m-1")
+    rig.receive(b"no command", "m-2")
+    rig.receive(b"no command", "m-2")
+    rig.receive(on(), "m-3")
+    rig.receive(on(), "m-3")
+    rig.receive(off(), "m-4")
+    rig.receive(off(), "m-4")
+    rig.crash()
+    rig.start("run00002")
+    outcomes = rig.outcomes
+    assert outcomes[:2] == [first, {**first, "repeat": True}]
+    assert [o["status"] for o in outcomes[2:]] == ["refused"] * 2 + ["interrupted"] * 4
+    for first, again in zip(outcomes[2::2], outcomes[3::2], strict=True):
+        assert again == {**first, "repeat": True}
     assert rig.beacon.driven == []
 
 

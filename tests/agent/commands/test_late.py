@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from agent.commands.guard import Guard, Guarded, Refusal
+from agent.commands.actuation import Asker, Guarded, Origin, Refusal
+from agent.commands.guard import Guard
 from agent.commands.late import LateActuator
 from hw.errors import DeviceUnavailable, HardwareError
 from hw.simulated.pins import SimulatedActuator
@@ -34,7 +35,7 @@ class Bench:
         return self.beacon
 
     def ask(self, value: object) -> object:
-        future = self.guard.request("beacon", value, None, "c-1")
+        future = self.guard.drive("beacon", value, None, Asker(Origin.CLOUD, "c-1"))
         self.guard.step(self.clock.monotonic())
         return future.result(0)
 
