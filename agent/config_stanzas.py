@@ -136,6 +136,7 @@ def disagreeing(
     sensors: Iterable[SensorConfig], actuators: Iterable[ActuatorConfig]
 ) -> Iterator[SettingError]:
     """Words that name something elsewhere in the file: an interlock's sensors, a group's other members."""
+    sensors = list(sensors)
     known = {sensor.id for sensor in sensors}
     actuators = list(actuators)
     groups = Counter(actuator.limits.exclusive for actuator in actuators)
@@ -146,11 +147,24 @@ def disagreeing(
             others = {word for word in groups if word is not None and word != group}
             hint = did_you_mean(group, others, "")
             yield SettingError(f"{path}.exclusive", f"no other actuator has {group!r}{hint}")
-        for name in actuator.interlock.sensors if actuator.interlock is not None else ():
+        if group is not None and getattr(actuator.settings, "safe", None) is True:
+            wrong = "exclusive is for what is without current when safe: this one is switched on then"
+            yield SettingError(f"{path}.exclusive", wrong)
+        interlock = actuator.interlock
+        if interlock is None:
+            continue
+        for name in interlock.sensors:
             if name not in known:
-                yield SettingError(
-                    f"{path}.interlock.sensors", f"no sensor {name!r}{did_you_mean(name, known)}"
+                wrong = f"no sensor {name!r}{did_you_mean(name, known)}"
+                yield SettingError(f"{path}.interlock.sensors", wrong)
+        for sensor in sensors:
+            limit, trip = sensor.max_speed_mps, interlock.trip_mps
+            watched = sensor.id in (interlock.sensors or known)
+            if watched and limit is not None and limit <= trip:
+                wrong = (
+                    f"sensor {sensor.id!r} has max_speed_mps = {limit:g}: it would never be above {trip:g}"
                 )
+                yield SettingError(f"{path}.interlock.trip_mps", wrong)
 
 
 def used_twice(

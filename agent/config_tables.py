@@ -148,7 +148,9 @@ class ActuatorLimits:
     min_off_s: float = setting(
         0.0, doc="rest in the safe state, after a start too", minimum=0, maximum=86400, example=30.0
     )
-    max_per_minute: int = setting(60, doc="moves away from the safe state in any minute", minimum=1)
+    max_per_minute: int = setting(
+        60, doc="moves away from the safe state in any minute", minimum=1, maximum=6000
+    )
     exclusive: str | None = setting(
         None, doc="of all with this word only one may be away from its safe state", example="awning-motor"
     )
@@ -156,7 +158,7 @@ class ActuatorLimits:
         900.0, doc="without a link: back to safe, if the cloud moved it", minimum=1, endless=True
     )
     stale_sensor_s: float = setting(
-        10.0, doc="without a valid wind speed: back to safe", minimum=1, maximum=86400, endless=True
+        10.0, doc="without a valid wind speed: back to safe", minimum=2, maximum=86400, endless=True
     )
 
     def __post_init__(self) -> None:

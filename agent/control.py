@@ -27,6 +27,10 @@ _MAX_LINE = 65536
 _CLIENT_TIMEOUT_S = 10.0
 _MAX_CLIENTS = 16
 _GROUP = "masthead"
+_SERVICE_STATE = Path("/var/lib/masthead")
+_SERVICE_SOCKET = (
+    "/run/masthead/control.sock"  # where its unit has it, also if that could not be written down
+)
 
 Handler = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
@@ -91,9 +95,12 @@ class ControlServer:
             with contextlib.suppress(ImportError, LookupError, OSError):
                 shutil.chown(path, group=_GROUP)  # the group may ask without being root
             listener.listen(_MAX_CLIENTS)
-            new = self._pointer.with_suffix(".new")
-            new.write_text(f"{path}\n")
-            new.replace(self._pointer)
+            try:
+                new = self._pointer.with_suffix(".new")
+                new.write_text(f"{path}\n")
+                new.replace(self._pointer)
+            except OSError as error:  # a card that has become read-only takes nobody's controls away
+                log.warning("%s cannot be written (%s): ask at %s", self._pointer, error.strerror, path)
         except BaseException:
             listener.close()
             raise
@@ -160,8 +167,7 @@ class ControlClient:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(_CLIENT_TIMEOUT_S)
         try:
-            path = (state_directory / _POINTER).read_text().strip()
-            self._socket.connect(path)
+            self._socket.connect(_socket_of(state_directory))
         except PermissionError as error:
             self._socket.close()
             raise ControlError(
@@ -202,6 +208,16 @@ class ControlClient:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _socket_of(state_directory: Path) -> str:
+    """Raises OSError."""
+    try:
+        return (state_directory / _POINTER).read_text().strip()
+    except FileNotFoundError:
+        if state_directory != _SERVICE_STATE:
+            raise
+        return _SERVICE_SOCKET
 
 
 def _place() -> Path:

@@ -14,7 +14,6 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,12 +27,13 @@ from .batching import METERING_UNIT_BYTES, Batcher
 from .cloud import HubClient
 from .cloud.azure import AzureHubClient, HubOptions
 from .cloud.credentials import Credential, CredentialError
-from .commands.actuation import LOCAL, Guarded, Refusal
-from .commands.asking import result
+from .commands.actuation import LOCAL, Guarded, Origin, Refusal
+from .commands.asking import Asked, result
 from .commands.executor import Executor
 from .commands.guard import Guard
+from .commands.holds import Hold
 from .commands.journal import Journal
-from .commands.memory import GuardMemory
+from .commands.memory import GuardMemory, Remembered
 from .commands.timeliness import CommandRules
 from .config import Config, ConfigError
 from .control import ControlServer
@@ -89,6 +89,7 @@ class Daemon:
         self._died: str | None = None
         self.run_id = secrets.token_hex(4)
         self._timekeeper = Timekeeper(self._clock, read_boot_id())
+        self._ids_known = True
         self._credential, self._no_credential = find_credential(config)
         options = HubOptions(product_info=product_info(config))
         try:
@@ -96,6 +97,7 @@ class Daemon:
         except CredentialError as error:
             self._credential, self._no_credential = None, str(error)
         self.lock = StateLock(config.state_directory)
+        self._has_stored = any(config.state_directory.glob("outbox.db*"))
         try:
             actuators = open_actuators(
                 config.actuators, self._clock, wait=True, safe_file=SafeFile.of_service()
@@ -211,7 +213,9 @@ class Daemon:
         boot_id = self._timekeeper.boot_id
         try:
             try:
-                return Journal(path, boot_id)
+                journal = Journal(path, boot_id)
+                self._ids_known = not (journal.is_new and self._has_stored)
+                return journal
             except sqlite3.Error as error:
                 if not is_damaged(error):
                     raise
@@ -220,6 +224,7 @@ class Daemon:
                     "the command journal is damaged (%s): set aside as %s, a new one begins", error, aside
                 )
                 self._announce("journal-damaged", reason=str(error), setAside=aside.name)
+                self._ids_known = False
                 return Journal(path, boot_id)
         except (sqlite3.Error, OSError) as error:
             log.error("no command journal (%s): only commands towards safe are obeyed", error)
@@ -232,7 +237,7 @@ class Daemon:
         """Make everything safe and run. Raises StoreUnreadable, ConfigError."""
         now = self._clock.monotonic()
         try:
-            self.guard.start(now, self._memory.load(now))
+            self.guard.start(now, self._remembered(now))
             for sampler in self.samplers:
                 try:
                     sampler.open(now)
@@ -255,6 +260,15 @@ class Daemon:
         self._control.start()
         for thread in self._threads:
             thread.start()
+
+    def _remembered(self, now: float) -> Remembered:
+        """What the guard has to know. Without the ids of earlier commands, held from the cloud: whoever sends
+        a `release` knows what may come again."""
+        remembered = self._memory.load(now)
+        if self._ids_known:
+            return remembered
+        log.warning("the ids of earlier commands are lost: held from the cloud until it sends `release`")
+        return replace(remembered, holds={**remembered.holds, Origin.CLOUD: Hold(now)})
 
     def run(self) -> int:
         """Start, feed the watchdog until stopped, stop. The exit code: 1 if a worker died."""
@@ -279,6 +293,11 @@ class Daemon:
             service.notify(f"WATCHDOG=1\nSTATUS={self._summary()}")
         else:
             service.notify(f"STATUS=stuck: {', '.join(stuck)}")
+        if self.guard.name in stuck:  # nobody brings an actuator back any more: not for as long as a watchdog
+            log.critical(
+                "the guard hangs in a driver: the process ends so that its actuators can be made safe"
+            )
+            self._worker_died(self.guard.name)
         if stuck != stuck_before:
             log.log(
                 logging.ERROR if stuck else logging.INFO, "stuck: %s", ", ".join(stuck) or "nothing any more"
@@ -325,11 +344,12 @@ class Daemon:
             uplink.stop(self._clock.monotonic())
             self._wait(lambda: uplink.closed, _CLOSE_S)
         self._thread_of(self.executor).stop(began + STOP_S - time.monotonic())
-        self.executor.close(max(0.0, began + STOP_S - time.monotonic()))
         if self._thread_of(self.writer).stop(max(began + STOP_S - time.monotonic(), _LEAST_S)):
             self.writer.close(self._clock.monotonic())
         else:
             log.error("the disk does not answer: what was not yet stored is lost")
+        # last: what the hub was told that we have is journalled, and answered after the next start
+        self.executor.close(max(0.0, began + STOP_S - time.monotonic()))
         log.info("stopped: %d rows wait for the next start", self.writer.status.stats.unsent)
         self.lock.release()
 
@@ -381,6 +401,12 @@ class Daemon:
                     "every message says so (simulated = true)",
                     sensor.id,
                 )
+
+        invented = {s.id for s in self._config.sensors if s.driver in SIMULATED}
+        for actuator in self._config.actuators:
+            watched = set(actuator.interlock.sensors) if actuator.interlock is not None else set()
+            if watched & invented and actuator.driver not in SIMULATED:
+                log.warning("%s: its interlock goes by a wind that nobody measures", actuator.name)
 
     def _summary(self) -> str:
         link = self.uplink.status.state if self.uplink is not None else "off"
@@ -440,17 +466,20 @@ class Daemon:
         return {"actuator": name, "value": value}
 
     def _hold(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        _asked(self.guard.hold(_seconds(request.get("for")), LOCAL))
-        return {"durable": self._memory.save(self.guard.remembered)}
+        hold = _asked(self.guard.hold(_seconds(request.get("for")), LOCAL))
+        left = None if hold.until_boot_s is None else round(hold.until_boot_s - self._clock.monotonic(), 1)
+        return {"durable": self._memory.save(lambda: self.guard.remembered), "secondsLeft": left}
 
     def _release(self, _: Mapping[str, Any]) -> Mapping[str, Any]:
         _asked(self.guard.release(LOCAL))
-        return {"durable": self._memory.save(self.guard.remembered)}
+        return {"durable": self._memory.save(lambda: self.guard.remembered)}
 
 
 def _seconds(value: Any) -> float | None:
     """Raises ValueError."""
     try:
+        if isinstance(value, bool):
+            raise TypeError("got true or false")
         seconds = None if value is None else float(value)
     except (TypeError, OverflowError) as error:
         raise ValueError(f"for: expected a number of seconds ({error})") from error
@@ -459,7 +488,7 @@ def _seconds(value: Any) -> float | None:
     return seconds
 
 
-def _asked(future: Future[T]) -> T:
+def _asked(future: Asked[T]) -> T:
     """Raises ValueError with the reason if the guard does not do it."""
     try:
         return result(future)

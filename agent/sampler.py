@@ -77,7 +77,8 @@ class Sampler:
         watch: Callable[[str, float, float | None], None] = lambda *_: None,
     ) -> None:
         """``open_sensor`` may raise HardwareError: it is asked again until the sensor is there. ``watch`` is
-        told of each sample: the sensor's id, its time (CLOCK_BOOTTIME seconds), the speed in m/s or None."""
+        told of each sample: the sensor's id, its time (CLOCK_BOOTTIME seconds), and the speed in m/s to
+        reckon with (QualityControl.at_least)."""
         self.name = f"sampler-{sensor_id}"
         self.sensor_id = sensor_id
         self._open_sensor = open_sensor
@@ -119,8 +120,9 @@ class Sampler:
         boundary = self._boundary(now)
         if boundary - self._report_began > _EPSILON_S:
             self._report(boundary)
-        sample = self._quality.screen(self._sample(now))
-        self._told(self.sensor_id, sample.time_s, sample.speed_mps)
+        measured = self._sample(now)
+        self._told(self.sensor_id, measured.time_s, self._quality.at_least(measured))
+        sample = self._quality.screen(measured)
         self._statistics.add(sample)
         self._sampled += 1
         self._watch(sample)

@@ -58,7 +58,7 @@ class StateLock:
 def _open(directory: Path) -> int:
     """The lock file, or on a card that has become read-only the directory itself: both can be locked."""
     try:
-        return os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         if error.errno != errno.EROFS:
             raise

@@ -9,6 +9,11 @@ from __future__ import annotations
 import contextlib
 import queue
 import signal
+from collections.abc import Iterator
+
+_SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGQUIT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
 
 
 class StopRequest:
@@ -36,8 +41,18 @@ class StopRequest:
                 self._queue.get(timeout=max(0.0, timeout_s))
         return self._set
 
+    @contextlib.contextmanager
+    def instead_of_signals(self) -> Iterator[None]:
+        """``on_signals``, and in the end as it was before."""
+        before = {number: signal.getsignal(number) for number in _SIGNALS}
+        self.on_signals()
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
     def on_signals(self) -> None:
-        """Have Ctrl-C, SIGTERM and a terminal that hangs up set it. On the main thread only."""
-        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-            if hasattr(signal, name):
-                signal.signal(getattr(signal, name), lambda *_: self.set())
+        """Have Ctrl-C, Ctrl-\\, SIGTERM and a terminal that hangs up set it. On the main thread only."""
+        for number in _SIGNALS:
+            signal.signal(number, lambda *_: self.set())

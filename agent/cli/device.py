@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +18,8 @@ from .common import Seconds, ask, config_option, json_option, load_config, one_l
 
 if TYPE_CHECKING:
     from agent.commands.guard import Guard
+    from agent.stopping import StopRequest
+    from hw.clock import Clock
 
 _OUTBOX_WORDS = {
     "stored": "stored in this run",
@@ -127,38 +128,42 @@ def _drive(
 ) -> None:
     """Drive an actuator without an agent, and back to safe at the end of its time or of our own.
 
-    SIGTERM ends it as Ctrl-C does: no way out leaves the actuator driven.
+    No signal that can be caught leaves it driven, however often it comes.
     """
     from agent.commands.actuation import LOCAL, Refusal
     from agent.commands.guard import Guard
     from agent.parts import open_actuators
     from agent.state import StateLock
+    from agent.stopping import StopRequest
     from hw.clock import SystemClock
 
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    clock = SystemClock()
-    with StateLock(config.state_directory):
+    stopping, clock = StopRequest(), SystemClock()
+    with StateLock(config.state_directory), stopping.instead_of_signals():
         wanted = [actuator for actuator in config.actuators if actuator.name == name]
         guard = Guard(open_actuators(wanted or config.actuators, clock), lambda _: None)
         try:
             guard.start(clock.monotonic())
-            _let_it_rest(guard, name, clock.monotonic())
+            if not guard.is_safe(name, value):
+                _let_it_rest(guard, name, clock, stopping)
             asked = guard.drive(name, value, for_s, LOCAL)
             guard.step(clock.monotonic())
             try:
                 tell(asked.result(0))
             except Refusal as error:
                 raise click.ClickException(str(error)) from error
-            with until_interrupted(endless=True):
-                while guard.status[name].value != guard.status[name].safe:
-                    due = guard.step(clock.monotonic())
-                    time.sleep(max(0.0, min(due - clock.monotonic(), 1.0)))
+            while guard.status[name].away and not stopping.is_set():
+                due = guard.step(clock.monotonic())
+                stopping.wait(min(due - clock.monotonic(), 1.0))
         finally:
             guard.stop(clock.monotonic())
-            signal.signal(signal.SIGTERM, before)
+
+
+def _let_it_rest(guard: Guard, name: str, clock: Clock, stopping: StopRequest) -> None:
+    """Nobody knows what it did before we came."""
+    for holder in guard.holders.get(name, ()):
+        if holder.word == "min-off-time" and holder.until_boot_s is not None:
+            click.echo(f"waiting: {holder.text}", err=True)
+            stopping.wait(holder.until_boot_s - clock.monotonic())
 
 
 @click.command("hold")
@@ -182,9 +187,7 @@ def hold_command(for_s: float | None, config_path: Path | None, as_json: bool) -
     Example:
       masthead hold --for 3600
     """
-    until = "until `masthead release`" if for_s is None else f"for {duration(for_s)}"
-    told = f"held {until}: the cloud moves nothing away from its safe state"
-    _change_hold(config_path, as_json, "hold", told, {} if for_s is None else {"for": for_s})
+    _change_hold(config_path, as_json, "hold", {} if for_s is None else {"for": for_s})
 
 
 @click.command("release")
@@ -197,30 +200,32 @@ def release_command(config_path: Path | None, as_json: bool) -> None:
     Example:
       masthead release
     """
-    _change_hold(config_path, as_json, "release", "released: the cloud may move actuators again", {})
+    _change_hold(config_path, as_json, "release", {})
 
 
-def _change_hold(
-    config_path: Path | None, as_json: bool, op: str, told: str, arguments: dict[str, float]
-) -> None:
+def _change_hold(config_path: Path | None, as_json: bool, op: str, arguments: dict[str, float]) -> None:
     """By the running agent; where none runs, in what the next one will read."""
     config = load_config(config_path)
     with one_line_errors():
         try:
-            durable = bool(ask(config, op, **arguments)["durable"])
+            answer = ask(config, op, **arguments)
         except NoDaemon:
-            durable = _write_hold(config, arguments.get("for") if op == "hold" else None, held=op == "hold")
+            answer = _write_hold(config, arguments.get("for"), held=op == "hold")
     if as_json:
-        click.echo(json.dumps({"held": op == "hold", **arguments, "durable": durable}))
+        click.echo(json.dumps({"held": op == "hold", **answer}))
+    elif op == "hold":
+        left = answer["secondsLeft"]
+        until = "until `masthead release`" if left is None else f"for {duration(left)}"
+        click.echo(f"held {until}: the cloud moves nothing away from its safe state")
     else:
-        click.echo(told)
-    if not durable:
+        click.echo("released: the cloud may move actuators again")
+    if not answer["durable"]:
         raise click.ClickException("the disk did not take it: after a restart it is as it was before")
 
 
-def _write_hold(config: Config, for_s: float | None, *, held: bool) -> bool:
+def _write_hold(config: Config, for_s: float | None, *, held: bool) -> dict[str, Any]:
+    from agent.commands import holds
     from agent.commands.actuation import Origin
-    from agent.commands.holds import Hold
     from agent.commands.memory import GuardMemory, Remembered
     from agent.state import StateLock
     from agent.timekeeping import read_boot_id
@@ -230,17 +235,17 @@ def _write_hold(config: Config, for_s: float | None, *, held: bool) -> bool:
         memory, now = GuardMemory(config.state_directory, read_boot_id()), SystemClock().monotonic()
         before = memory.load(now)
         if before.doubt is not None:
-            raise click.ClickException(f"{before.doubt}: everything is held; start the agent to go on")
-        holds = {**before.holds, Origin.MAST: Hold(now, for_s)} if held else {}
-        return memory.save(Remembered(holds, before.alarms))
-
-
-def _let_it_rest(guard: Guard, name: str, now: float) -> None:
-    """Nobody knows what it did before we came."""
-    for holder in guard.holders.get(name, ()):
-        if holder.word == "min-off-time" and holder.until_boot_s is not None:
-            click.echo(f"waiting: {holder.text}", err=True)
-            time.sleep(max(0.0, holder.until_boot_s - now))
+            raise click.ClickException(
+                f"{before.doubt}: everything is held until the agent runs and is released"
+            )
+        after = holds.held(before.holds, Origin.MAST, holds.Hold(now, for_s)) if held else {}
+        left = None
+        if held and (until := after[Origin.MAST].until_boot_s) is not None:
+            left = round(until - now, 1)
+        return {
+            "durable": memory.save(lambda: Remembered(after, before.alarms)),
+            **({"secondsLeft": left} if held else {}),
+        }
 
 
 def _value(text: str) -> bool | float:

@@ -28,13 +28,17 @@ class Allowance:
         """It was driven away from its safe state, or from one such value to another."""
         self._moves.append(now)
 
+    def rests_until(self, now: float) -> float | None:
+        """When it has been in its safe state for long enough; None if it has."""
+        rested = self._resting_since + self._limits.min_off_s
+        return rested if now < rested else None
+
     def holders(self, now: float, status: ActuatorStatus) -> Iterator[Holder]:
         """What keeps it from moving now."""
         limits, away_since = self._limits, status.away_since_boot_s
         if away_since is not None and now >= away_since + limits.max_on_s:
             yield Holder("max-on-time", f"it is away from its safe state for {limits.max_on_s:g} s already")
-        rested = self._resting_since + limits.min_off_s
-        if not status.away and now < rested:
+        if not status.away and (rested := self.rests_until(now)) is not None:
             text = f"it rests for {limits.min_off_s:g} s in its safe state"
             yield Holder("min-off-time", text, rested)
         if len(self._moves) == self._moves.maxlen and now < self._moves[0] + _MINUTE_S:

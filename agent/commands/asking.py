@@ -17,12 +17,27 @@ _ANSWER_S = 1.5
 T = TypeVar("T")
 
 
+class Asked(Future[T]):
+    """What was asked for. ``standing``: it cannot be withdrawn. ``abandoned``: whoever asked was told that it
+    has failed."""
+
+    def __init__(self, *, standing: bool) -> None:
+        super().__init__()
+        self.standing = standing
+        self.abandoned = False
+
+    def cancel(self) -> bool:
+        return not self.standing and super().cancel()
+
+
 @dataclass(slots=True)
 class Request:
-    """Work for the guard's thread, given the time when its turn has come."""
+    """Work for the guard's thread, given the time when its turn has come; ``undo``: what to do if it comes to
+    its end when nobody believes in it any more."""
 
     work: Callable[[float], Any]
-    future: Future[Any]
+    future: Asked[Any]
+    undo: Callable[[float], None]
 
     def answer(self, now: float) -> None:
         """Do it, unless it was withdrawn: late is not obeyed. An error that is neither Refusal nor
@@ -31,6 +46,8 @@ class Request:
             return
         try:
             self.future.set_result(self.work(now))
+            if self.future.abandoned:
+                self.undo(now)
         except (Refusal, HardwareError) as error:
             self.future.set_exception(error)
         except BaseException as error:
@@ -46,18 +63,20 @@ class Requests:
         self._waiting: list[Request] = []
         self._ended = False
 
-    def add(self, work: Callable[[float], T], *, towards_safe: bool) -> Future[T]:
-        """Queue ``work``. Its future fails with Refusal once there is an end.
+    def add(
+        self, work: Callable[[float], T], undo: Callable[[float], None] | None = None, *, towards_safe: bool
+    ) -> Asked[T]:
+        """Queue ``work``. What was asked for fails with Refusal once there is an end.
 
         Cancelling it before its turn withdraws it, but for what goes ``towards_safe``: late is better than
-        never.
+        never. What is done although it was ``abandoned`` is undone.
         """
-        future: Future[T] = _Standing() if towards_safe else Future()
+        future: Asked[T] = Asked(standing=towards_safe)
         with self._lock:
             if self._ended:
                 future.set_exception(_stopping())
             else:
-                self._waiting.append(Request(work, future))
+                self._waiting.append(Request(work, future, undo or (lambda _: None)))
         return future
 
     def take(self) -> list[Request]:
@@ -75,14 +94,9 @@ class Requests:
                 request.future.set_exception(_stopping())
 
 
-class _Standing(Future[T]):
-    def cancel(self) -> bool:
-        return False
-
-
-def result(future: Future[T]) -> T:
+def result(future: Asked[T]) -> T:
     """What was asked for, when it is done. Raises Refusal and HardwareError, the latter also if the guard
-    does not answer: the request is then withdrawn, if it can be."""
+    does not answer: the request is then withdrawn, or undone when it comes to its end."""
     try:
         return future.result(_ANSWER_S)
     except FutureTimeout:
@@ -91,7 +105,10 @@ def result(future: Future[T]) -> T:
     try:
         return future.result(_ANSWER_S)  # it was looking at the request just then
     except FutureTimeout:
-        raise HardwareError("the guard hangs in the driver") from None
+        future.abandoned = True
+    if future.done():
+        return future.result()
+    raise HardwareError("the guard hangs in the driver")
 
 
 def _stopping() -> Refusal:

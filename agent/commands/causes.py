@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ..reading import Entry
 from .actuation import Asker, Guarded, Holder, Refusal
-from .holds import Hold, Holds, lifted, standing
+from .holds import Hold, Holds, held, lifted, standing
 from .interlock import Interlock
 from .memory import Remembered
 
@@ -43,7 +43,7 @@ class Causes:
 
     def wind(self, sensor: str, time_s: float, speed_mps: float | None) -> bool:
         """A sample of a sensor, None is a fault; whether the guard should look at once."""
-        if speed_mps is None:
+        if speed_mps is None or not math.isfinite(speed_mps):  # a mean with NaN is above nothing
             return False
         with self._lock:
             back = time_s >= self._valid_at.get(sensor, time_s) + self._soonest_stale_s
@@ -95,11 +95,12 @@ class Causes:
             self._tell_hold("released", now, by=origin.name.lower(), reason="time-up")
         self._holds = left
 
-    def hold(self, for_s: float | None, by: Asker, now: float) -> None:
-        """Begin manual mode."""
-        self._holds = {**self._holds, by.origin: Hold(now, for_s)}
+    def hold(self, for_s: float | None, by: Asker, now: float) -> Hold:
+        """Begin manual mode; the hold that counts."""
+        self._holds = held(self._holds, by.origin, Hold(now, for_s))
         log.warning("held %s (%s): the cloud moves nothing away from safe", by.origin.value, by)
         self._tell_hold("held", now, by=by.origin.name.lower(), **({} if for_s is None else {"for": for_s}))
+        return self._holds[by.origin]
 
     def release(self, by: Asker, now: float) -> None:
         """End manual mode. Raises Refusal where only the mast can."""

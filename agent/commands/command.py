@@ -33,6 +33,8 @@ _KEYS = {
 }
 """What each command takes, beside what they have in common."""
 
+_ALWAYS = {"stop", "stop-all"}  # obeyed whatever else stands there
+
 METHOD = "command"
 """The direct method whose payload names the command itself."""
 
@@ -58,7 +60,8 @@ class BadCommand(Exception):
 class Command:
     """A command in order; what it does not have is None.
 
-    ``digest`` is equal for bodies that say the same. ``expires_s``: Unix time from the body.
+    ``digest`` is equal for bodies that say the same. ``expires_s``: Unix time from the body. ``flaw``: what
+    is wrong with its id or its expiry, which what goes towards safe has no need of.
     """
 
     name: str
@@ -68,16 +71,14 @@ class Command:
     for_s: float | None = None
     command_id: str | None = None
     expires_s: float | None = None
+    flaw: str | None = None
 
 
 def parse(body: bytes) -> Command:
     """The command in ``body``. Raises BadCommand, and nothing else, whatever the bytes are."""
     document = _document(body)
-    raw_id = document.get("id")
-    command_id = as_name(raw_id)
+    command_id = as_name(document.get("id"))
     try:
-        if raw_id is not None and command_id is None and "command" in document:
-            raise BadCommand(f"bad-id: expected a text of 1 to {MAX_NAME} printable characters")
         return _command(document, command_id)
     except BadCommand as bad:
         bad.command_id = command_id
@@ -107,7 +108,7 @@ def _command(document: Mapping[str, Any], command_id: str | None) -> Command:
         close = did_you_mean(name, _KEYS) if isinstance(name, str) else f" (known: {', '.join(_KEYS)})"
         raise BadCommand(f"unknown-command: {_shown(name)}{close}")
     keys = _KEYS[name] | _COMMON
-    for key in document:
+    for key in document if name not in _ALWAYS else ():
         if key not in keys:
             raise BadCommand(f"unknown-key: {_short(key)}{did_you_mean(key, keys)}")
     actuator = as_name(document.get("actuator"))
@@ -121,11 +122,16 @@ def _command(document: Mapping[str, Any], command_id: str | None) -> Command:
         raise BadCommand("bad-for: expected a number of seconds greater than 0")
     if name == "pulse" and for_s is None:
         for_s = PULSE_S
-    expires = document.get("expires")
+    raw_id, expires, flaw = document.get("id"), document.get("expires"), None
     expires_s = parse_time(expires) if isinstance(expires, str) else None
-    if expires is not None and expires_s is None:
-        raise BadCommand("bad-expires: expected a time in UTC, such as 2026-11-20T17:34:00Z")
-    return Command(name, digest(document), actuator, value, for_s, command_id, expires_s)
+    if raw_id is not None and command_id is None:
+        flaw = f"bad-id: expected a text of 1 to {MAX_NAME} printable characters"
+    elif expires is not None and expires_s is None:
+        flaw = "bad-expires: expected a time in UTC, such as 2026-11-20T17:34:00Z"
+    flat = {
+        key: document[key] for key in document.keys() & keys if not isinstance(document[key], (dict, list))
+    }
+    return Command(name, digest(flat), actuator, value, for_s, command_id, expires_s, flaw)
 
 
 def digest(document: Mapping[str, Any] | bytes) -> str:

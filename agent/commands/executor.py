@@ -22,7 +22,6 @@ import threading
 import uuid
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +32,7 @@ from ..cloud import CloudMessage, MethodCall
 from ..reading import Entry
 from ..timekeeping import Timekeeper
 from .actuation import Asker, Origin, Refusal
-from .asking import result
+from .asking import Asked, result
 from .command import (
     PULSE_S,
     STATUS,
@@ -48,11 +47,12 @@ from .command import (
 from .guard import Guard
 from .journal import Arrival, Journal
 from .memory import GuardMemory
-from .timeliness import CommandRules, Timeliness
+from .timeliness import CommandRules, Timeliness, Verdict
 
 log = logging.getLogger(__name__)
 
 _IDLE_S = 3600.0
+_AGAIN_S = 10.0  # what a bad card has not taken is tried again
 UNJOURNALLED = 0  # the number of an arrival that the disk would not take
 _ONLY_SAFE = "only commands towards safe are obeyed"
 _NUMBERS = {"done": 200, "refused": 400, "expired": 408, "failed": 500, "interrupted": 503}
@@ -99,6 +99,7 @@ class Executor:
         self.wake: Callable[[], None] = lambda: None
         self._receiving = threading.Lock()  # the journal's order is the queue's
         self._queue: deque[_Task] = deque()
+        self._unwritten: dict[int, dict[str, Any]] = {}  # outcomes that the journal did not take
         self._received = 0
         self.last_received_boot_s: float | None = None
 
@@ -189,15 +190,22 @@ class Executor:
 
     def step(self, now: float) -> float:
         """Deal with one arrival, by the time when its turn has come: asking the journal may take long."""
-        self._memory.save(self._guard.remembered)
+        saved = self._memory.save(lambda: self._guard.remembered)
+        self._finish_again()
         try:
             task = self._queue.popleft()
         except IndexError:
-            return now + _IDLE_S
+            return now + (_IDLE_S if saved and not self._unwritten else _AGAIN_S)
         outcome = self._judge(task)
         reason = f" ({outcome['reason']})" if outcome["reason"] else ""
         log.info("command %s: %s%s", task.arrival.command_id, outcome["status"], reason)
-        self._memory.save(self._guard.remembered)  # who is told of a hold can rely on it
+        if not self._memory.save(lambda: self._guard.remembered) and outcome["command"] in (
+            "hold",
+            "release",
+        ):
+            outcome["reason"] = (
+                "not-durable: after a restart it is as it was before, the disk did not take it"
+            )
         self._finish(task.arrival, outcome)
         self._post(task.arrival, outcome)
         if task.call is not None:
@@ -207,6 +215,7 @@ class Executor:
     def close(self, timeout_s: float = -1) -> None:
         """Let go of the journal (Journal.close)."""
         if self._journal is not None:
+            self._finish_again()
             self._journal.close(timeout_s)
 
     def _judge(self, task: _Task) -> dict[str, Any]:
@@ -222,12 +231,14 @@ class Executor:
         if earlier is not None and same_body:
             unknown = self._outcome(arrival, command, "interrupted", "the disk did not take its outcome")
             return dict(earlier.outcome or unknown) | repeat
-        if earlier is not None:
-            return self._outcome(arrival, command, "refused", "id-reused: another command had this id")
-        if not journal_works and command.name != "ping":
-            reason = f"no-journal: {_ONLY_SAFE} while the disk fails"
-            return self._outcome(arrival, command, "refused", reason)
-        refusal = self._timeliness.refusal(arrival, command, live=task.call is not None)
+        if command.flaw is not None:
+            refusal: Verdict | None = ("refused", command.flaw)
+        elif earlier is not None:
+            refusal = ("refused", "id-reused: another command had this id")
+        elif not journal_works and command.name != "ping":
+            refusal = ("refused", f"no-journal: {_ONLY_SAFE} while the disk fails")
+        else:
+            refusal = self._timeliness.refusal(arrival, command, live=task.call is not None)
         return self._outcome(arrival, command, *refusal) if refusal else self._execute(arrival, command)
 
     def _is_towards_safe(self, command: Command) -> bool:
@@ -252,12 +263,14 @@ class Executor:
             return self._outcome(arrival, command, "refused", str(refusal))
         except HardwareError as error:
             return self._outcome(arrival, command, "failed", str(error))
-        return self._outcome(arrival, command, "done", None) | {"value": value}
+        still_held = command.name == "release" and self._guard.remembered.holds
+        reason = "still held at the mast" if still_held else None
+        return self._outcome(arrival, command, "done", reason) | {"value": value}
 
     def _ask(self, command: Command, by: Asker) -> Value | None:
         """The value taken, if there is one. Raises Refusal, HardwareError."""
         guard, name = self._guard, command.actuator or ""
-        asks: dict[str, Callable[[], Future[Any]]] = {
+        asks: dict[str, Callable[[], Asked[Any]]] = {
             "set": lambda: guard.drive(name, command.value, command.for_s, by),
             "pulse": lambda: guard.pulse(name, command.value, command.for_s or PULSE_S, by),
             "stop": lambda: guard.make_safe(name, by),
@@ -265,8 +278,10 @@ class Executor:
             "hold": lambda: guard.hold(command.for_s, by),
             "release": lambda: guard.release(by),
         }
-        ask = asks.get(command.name)  # a ping asks for nothing
-        return None if ask is None else result(ask())
+        if command.name not in asks:  # a ping
+            return None
+        taken = result(asks[command.name]())
+        return taken if command.name in ("set", "pulse", "stop") else None
 
     def _log_what_is_no_command(self, task: _Task) -> None:
         message = task.arrival.message
@@ -290,7 +305,18 @@ class Executor:
         try:
             self._journal.finish(arrival.number, outcome)
         except sqlite3.Error as error:
+            self._unwritten[arrival.number] = outcome
             log.error("the outcome of command %s could not be journalled: %s", arrival.command_id, error)
+
+    def _finish_again(self) -> None:
+        """Else the next process would call interrupted what was answered."""
+        while self._unwritten and self._journal is not None:
+            number, outcome = next(iter(self._unwritten.items()))
+            try:
+                self._journal.finish(number, outcome)
+            except sqlite3.Error:
+                return
+            del self._unwritten[number]
 
     def _post(self, arrival: Arrival, outcome: dict[str, Any]) -> None:
         """Into the outbox; its key makes a second posting after a crash the same entry."""

@@ -20,7 +20,7 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from functools import partial
 from typing import TypeVar
 
 from hw.actuator import Value
@@ -29,8 +29,9 @@ from hw.errors import HardwareError
 from ..reading import Entry
 from .actuation import LOCAL, ActuatorStatus, Asker, Guarded, Holder, Refusal
 from .allowance import Allowance
-from .asking import Requests
+from .asking import Asked, Requests
 from .causes import Causes
+from .holds import Hold
 from .memory import Remembered
 from .outputs import RETRY_S, Outputs
 
@@ -63,15 +64,18 @@ class Guard:
 
     # --- any thread: asking
 
-    def drive(self, name: str, value: object, for_s: float | None, by: Asker) -> Future[Value]:
+    def drive(self, name: str, value: object, for_s: float | None, by: Asker) -> Asked[Value]:
         """Have an actuator driven, for ``for_s`` seconds if given; the future has the value taken.
 
         The future fails with Refusal if that is not allowed, with HardwareError if it did not work.
         """
-        towards_safe = self.is_safe(name, value)
-        return self._ask(lambda now: self._drive(name, value, for_s, by, now), towards_safe=towards_safe)
 
-    def pulse(self, name: str, value: object, for_s: float, by: Asker) -> Future[Value]:
+        def work(now: float) -> Value:
+            return self._drive(name, value, for_s, by, now)
+
+        return self._ask(work, partial(self._undo, name), towards_safe=self.is_safe(name, value))
+
+    def pulse(self, name: str, value: object, for_s: float, by: Asker) -> Asked[Value]:
         """As ``drive``; where ``value`` is None a switch takes the one that is not safe."""
 
         def work(now: float) -> Value:
@@ -80,24 +84,26 @@ class Guard:
                 raise Refusal("bad-value: a level has no other side, give the pulse a value")
             return self._drive(name, not safe if value is None else value, for_s, by, now)
 
-        return self._ask(work, towards_safe=False)
+        return self._ask(work, partial(self._undo, name), towards_safe=False)
 
-    def make_safe(self, name: str | None, by: Asker) -> Future[Value | None]:
+    def make_safe(self, name: str | None, by: Asker) -> Asked[Value | None]:
         """Have an actuator, or all of them (None), driven to safe; the future has its safe value, and fails
         as ``drive``'s does."""
         return self._ask(lambda now: self._make_safe(name, by, now), towards_safe=True)
 
-    def hold(self, for_s: float | None, by: Asker) -> Future[None]:
+    def hold(self, for_s: float | None, by: Asker) -> Asked[Hold]:
         """Manual mode, for ``for_s`` seconds or until released: what the cloud has moved goes to safe, and it
-        moves nothing away from there."""
+        moves nothing away from there. The future has the hold that counts: one that stands is not shortened.
+        """
 
-        def work(now: float) -> None:
-            self._causes.hold(for_s, by, now)
+        def work(now: float) -> Hold:
+            hold = self._causes.hold(for_s, by, now)
             self._enforce(now)  # whoever is told can rely on it
+            return hold
 
         return self._ask(work, towards_safe=True)
 
-    def release(self, by: Asker) -> Future[None]:
+    def release(self, by: Asker) -> Asked[None]:
         """End manual mode; from the cloud only its own, and where there is another the future fails with
         Refusal."""
 
@@ -107,8 +113,10 @@ class Guard:
 
         return self._ask(work, towards_safe=False)
 
-    def _ask(self, work: Callable[[float], T], *, towards_safe: bool) -> Future[T]:
-        future = self._requests.add(work, towards_safe=towards_safe)
+    def _ask(
+        self, work: Callable[[float], T], undo: Callable[[float], None] | None = None, *, towards_safe: bool
+    ) -> Asked[T]:
+        future = self._requests.add(work, undo, towards_safe=towards_safe)
         self.wake()
         return future
 
@@ -170,15 +178,10 @@ class Guard:
         return min(due for due in self._dues(now) if due > now)
 
     def stop(self, now: float) -> None:
-        """Drive everything to its safe state and let go. After the thread has ended, or instead of it."""
+        """Drive everything to its safe state and let go, in three seconds whatever hangs. After the thread
+        has ended, or instead of it."""
         self._requests.end()
-        for name, status in self.status.items():
-            try:
-                if status.away:
-                    self._bring_back(name, now, "stop")
-            except Exception as error:  # noqa: BLE001  (a driver that breaks its contract keeps no other driven)
-                log.error("%s could not be made safe: %r", name, error)
-        self._outputs.close()  # after all are safe: a motor may take its time to get there
+        self._outputs.stop(now)
 
     def _enforce(self, now: float) -> None:
         """Bring back what is due, held or out of order, and make visible how things are."""
@@ -200,9 +203,17 @@ class Guard:
             self._make_safe(name, by, now)
             return taken
         self._allow(name, for_s, by, now)
-        self._outputs.leave(name, taken, for_s, by, now)
-        self._allowances[name].moved(now)
+        self._allowances[name].moved(now)  # if it fails too: maybe it has moved
+        try:
+            self._outputs.leave(name, taken, for_s, by, now)
+        except HardwareError:
+            self._bring_back(name, now, "fault")  # it may have moved half-way
+            raise
         return taken
+
+    def _undo(self, name: str, now: float) -> None:
+        if self.status[name].away:
+            self._bring_back(name, now, "unanswered")
 
     def _allow(self, name: str, for_s: float | None, by: Asker, now: float) -> None:
         """Raises Refusal unless the actuator may leave its safe state now."""
@@ -251,8 +262,12 @@ class Guard:
             *self._allowances[name].holders(now, statuses[name]),
         ]
         for other in self._outputs if group is not None else ():
-            if other != name and self._outputs[other].limits.exclusive == group and statuses[other].away:
+            if other == name or self._outputs[other].limits.exclusive != group:
+                continue
+            if statuses[other].away:
                 held.append(Holder("exclusive", f"{other} is not in its safe state"))
+            elif (rested := self._allowances[other].rests_until(now)) is not None:
+                held.append(Holder("exclusive", f"{other} has not yet rested in its safe state", rested))
         return held
 
     def _dues(self, now: float) -> list[float]:

@@ -60,6 +60,8 @@ class Journal:
 
     def __init__(self, path: Path, boot_id: str, keep: int = 300_000) -> None:
         """Open or create the journal. Raises sqlite3.Error."""
+        self.is_new = False
+        """Whether there was none before: nobody knows the ids of earlier commands."""
         self._boot_id = boot_id
         self._keep = keep
         self._lock = threading.Lock()
@@ -69,6 +71,7 @@ class Journal:
             self._db.execute("PRAGMA synchronous = FULL")
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
             if version == 0:
+                self.is_new = True
                 self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
             elif version > SCHEMA_VERSION:
                 raise sqlite3.DatabaseError(f"{path} was written by a newer masthead (schema {version})")

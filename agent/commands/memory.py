@@ -17,6 +17,7 @@ import logging
 import math
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,9 +64,11 @@ class GuardMemory:
                 log.error("%s: held until `masthead release`, interlocks as in alarm", doubt)
                 return Remembered({Origin.MAST: Hold(now)}, doubt=doubt)
 
-    def save(self, remembered: Remembered) -> bool:
-        """Keep it, unless it is kept already; whether it is on disk now."""
+    def save(self, picture: Callable[[], Remembered]) -> bool:
+        """Keep what ``picture`` gives, unless it is kept already; whether it is on disk now. It is asked in
+        its turn, so that nobody's older one is written last."""
         with self._lock:
+            remembered = picture()
             if remembered == self._saved:
                 return True
             try:
@@ -108,10 +111,12 @@ class GuardMemory:
         }
         new = self._path.with_suffix(".new")
         new.unlink(missing_ok=True)  # what root left there half done is no file that the agent may write
-        with new.open("w") as file:
+        # whoever holds may be root, the agent is not and must read it; nothing is written through a link
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        with open(os.open(new, flags, 0o644), "w", encoding="utf-8") as file:  # noqa: PTH123  (of a descriptor)
+            os.fchmod(file.fileno(), 0o644)
             json.dump(document, file)
             file.flush()
-            os.fchmod(file.fileno(), 0o644)  # whoever held may have been root, and the agent is not
             os.fsync(file.fileno())
         new.replace(self._path)
         with contextlib.suppress(OSError):  # a file system that cannot do it has nothing better

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 from hw.actuator import Value
 from hw.errors import HardwareError
@@ -16,12 +18,14 @@ from .actuation import ActuatorStatus, Asker, Guarded, Refusal
 
 log = logging.getLogger(__name__)
 
+_STOP_S = 1.2  # a servo travels for a second at most
 RETRY_S = 1.0
 """A faulty actuator is driven to safe again after so long."""
 
 
 class Outputs:
-    """Thread safety: one thread, the guard's, but for ``status``, ``is_safe`` and ``simulated``: any."""
+    """Thread safety: one thread, the guard's, but for ``status``, ``is_safe`` and ``simulated``: any.
+    ``stop`` after that thread has ended, or hangs."""
 
     def __init__(self, guarded: Mapping[str, Guarded], put: Callable[[Entry], None]) -> None:
         self._guarded = dict(guarded)
@@ -69,7 +73,7 @@ class Outputs:
         try:
             guarded.actuator.drive(value)
         except HardwareError as error:
-            self._fault(name, now, "fault", error, by, away_since)
+            self._fault(name, now, "fault", error, by=by, away_since=away_since)
             raise
         end = {} if math.isinf(until) else {"until_boot_s": until, "limit": limit}
         self._note(name, value, now, str(by), by=by, away_since_boot_s=away_since, **end)
@@ -81,7 +85,7 @@ class Outputs:
             actuator.drive(actuator.safe)
         except HardwareError as error:
             moved_by, away_since = (None, None) if before is None else (before.by, before.away_since_boot_s)
-            self._fault(name, now, why, error, moved_by, away_since)
+            self._fault(name, now, why, error, by=moved_by, away_since=away_since)
             return
         self._note(name, actuator.safe, now, why)
         if before is None or not before.away:
@@ -95,13 +99,14 @@ class Outputs:
             command = {"commandId": moved_by.command_id} if moved_by and moved_by.command_id else {}
             self.tell("actuator-safe", now, name, **command, value=actuator.safe, reason=why)
 
-    def close(self) -> None:
-        """Let go of all of them."""
-        for name, guarded in self._guarded.items():
-            try:
-                guarded.actuator.close()
-            except Exception as error:  # noqa: BLE001  (a driver that breaks its contract keeps no other)
-                log.error("%s could not be let go of safely: %r", name, error)
+    def stop(self, now: float) -> None:
+        """Drive those that are away from safe there, then let go of all, each on a thread of its own: a
+        driver that hangs, or breaks its contract, keeps no other driven."""
+        away = [name for name, status in self.status.items() if status.away]
+        _together("could not be made safe", {n: partial(self.bring_back, n, now, "stop") for n in away})
+        # after all are safe: a motor may take its time to get there
+        closing = {name: guarded.actuator.close for name, guarded in self._guarded.items()}
+        _together("could not be let go of safely", closing)
 
     def tell(self, event: str, now: float, name: str, **details: object) -> None:
         """An event about an actuator, which leaves before what waits."""
@@ -114,6 +119,7 @@ class Outputs:
         now: float,
         why: str,
         error: HardwareError,
+        *,
         by: Asker | None,
         away_since: float | None,
     ) -> None:
@@ -130,6 +136,28 @@ class Outputs:
             self._status[name] = status
         if before is not None and value not in (None, before.value):
             log.info("%s set to %s (%s)", name, _shown(value), why)
+
+
+def _together(complaint: str, works: Mapping[str, Callable[[], None]]) -> None:
+    """Do all of them at once, in ``_STOP_S`` seconds; what is not done by then is left behind."""
+
+    def run(name: str, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001  (whatever a driver raises)
+            log.error("%s %s: %r", name, complaint, error)
+
+    threads = {
+        name: threading.Thread(target=run, args=(name, work), name=f"stop-{name}", daemon=True)
+        for name, work in works.items()
+    }
+    for thread in threads.values():
+        thread.start()
+    deadline = time.monotonic() + _STOP_S
+    for name, thread in threads.items():
+        thread.join(max(0.0, deadline - time.monotonic()))
+        if thread.is_alive():
+            log.error("%s %s: its driver hangs", name, complaint)
 
 
 def _shown(value: Value) -> str:

@@ -94,6 +94,14 @@ class QualityControl:
         self._seen: set[str] = set()
         self._ambiguous = 0
 
+    def at_least(self, sample: WindSample) -> float | None:
+        """The speed in m/s that ``sample``, as it was measured, gives reason to reckon with: of one that is
+        rejected as too high, the limit. None where there is none."""
+        speed = sample.speed_mps
+        if speed is None or not speed >= 0:  # NaN compares false
+            return None
+        return min(speed, self._limit_mps)
+
     def screen(self, sample: WindSample) -> WindSample:
         """``sample`` without what cannot be true: gross range test on speed and direction.
 

@@ -12,7 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -57,12 +57,19 @@ def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = TIMEOUT
 class Process:
     """A masthead command in the background, its output in files. Ended at the latest by ``with``."""
 
-    def __init__(self, folder: Path, *arguments: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *arguments: str,
+        environment: dict[str, str] | None = None,
+        program: Sequence[str] = (MASTHEAD,),
+    ) -> None:
+        """``program``: what takes the arguments, if it is not masthead itself."""
         self._out = folder / f"{arguments[0]}-{time.monotonic_ns()}.out"
         self._err = self._out.with_suffix(".err")
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
-                [MASTHEAD, *arguments], stdout=out, stderr=err, env=clean_environment(environment)
+                [*program, *arguments], stdout=out, stderr=err, env=clean_environment(environment)
             )
 
     @property
@@ -212,8 +219,14 @@ class Mast:
         device = f'connection_string_file = "{secret}"\n' + (f'ca_file = "{ca_file}"' if ca_file else "")
         self.config.write_text(config.format(state=self.state, device=device))
 
-    def run(self, *options: str, environment: dict[str, str] | None = None) -> Process:
-        return Process(self.folder, "run", "--config", str(self.config), *options, environment=environment)
+    def run(
+        self,
+        *options: str,
+        environment: dict[str, str] | None = None,
+        program: Sequence[str] = (MASTHEAD,),
+    ) -> Process:
+        arguments = ("run", "--config", str(self.config), *options)
+        return Process(self.folder, *arguments, environment=environment, program=program)
 
     def ask(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         return masthead(command, *arguments, "--config", str(self.config))

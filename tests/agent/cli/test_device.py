@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from agent.cli.sample import sample_line
 from agent.config import load
 from agent.daemon import Daemon
+from agent.stopping import StopRequest
 from tests import i2c
 from tests.hw.chips import As5600Chip, Fs3000Chip
 
@@ -177,10 +180,11 @@ def test_actuate_without_an_agent_ends_with_ctrl_c(
 ) -> None:
     """Without a time it stays until it is interrupted, which is no failure."""
 
-    def interrupt(_: float) -> None:
-        raise KeyboardInterrupt
+    def interrupt(stopping: StopRequest, _: float) -> bool:
+        os.kill(os.getpid(), signal.SIGINT)
+        return stopping.is_set()
 
-    monkeypatch.setattr("agent.cli.device.time.sleep", interrupt)
+    monkeypatch.setattr(StopRequest, "wait", interrupt)
     result = masthead("actuate", "beacon", "on", "--config", config)
     assert (result.code, result.out, result.err) == (0, "beacon is on\n", "")
 
@@ -219,7 +223,7 @@ def test_hold_and_release(masthead: Masthead, config: Path, daemon: Daemon) -> N
 def test_a_hold_without_an_agent_is_there_when_one_starts(masthead: Masthead, config: Path) -> None:
     """And stays until it is released, with an agent or without."""
     held = masthead("hold", "--json", "--config", config)
-    assert (held.code, json.loads(held.out)) == (0, {"held": True, "durable": True})
+    assert (held.code, json.loads(held.out)) == (0, {"held": True, "durable": True, "secondsLeft": None})
     daemon = Daemon(load(config))
     daemon.start()
     assert list(daemon.snapshot()["holds"]) == ["at the mast"]

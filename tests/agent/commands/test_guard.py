@@ -340,3 +340,117 @@ def test_whoever_waits_for_a_guard_that_dies_is_told(bench: Bench) -> None:
         bench.step()
     with pytest.raises(HardwareError, match="the guard failed"):
         future.result(0)
+
+
+def limited(sensors: tuple[str, ...] = (), **limits: Any) -> tuple[Bench, Beacon]:
+    """A guard with one actuator of these limits, started."""
+    bench, horn = Bench(), Beacon()
+    put = lambda entry: bench.events.append(entry.body)  # noqa: E731
+    bench.guard = Guard({"horn": Guarded(horn, ActuatorLimits(**limits))}, put, sensors)
+    bench.guard.start(bench.clock.monotonic())
+    horn.driven.clear()
+    return bench, horn
+
+
+def test_after_its_maximum_it_is_not_moved_once_more() -> None:
+    """A guard that is late, by a suspend or a load, brings back, and obeys nobody for the last moment."""
+    bench, horn = limited(max_on_s=60)
+    bench.ask(True, name="horn")
+    bench.clock.advance(60.5)
+    with pytest.raises(Refusal, match="max-on-time: it is away from its safe state for 60 s already"):
+        bench.ask(True, name="horn")
+    assert horn.driven == [True, False]
+    assert bench.guard.status["horn"].why == "max-on-time"
+
+
+def test_out_of_order_past_its_maximum_it_goes_to_safe_before_anything_else() -> None:
+    """When it can be driven again, whoever asks first; and what holds it is shown."""
+    bench, horn = limited(max_on_s=60)
+    horn.broken = True
+    with pytest.raises(HardwareError):
+        bench.ask(True, name="horn")
+    for _ in range(60):
+        bench.step(1)
+    assert [holder.word for holder in bench.guard.holders["horn"]] == ["max-on-time"]
+    horn.broken = False
+    bench.clock.advance(0.5)
+    with pytest.raises(Refusal, match="max-on-time"):
+        bench.ask(True, name="horn")
+    bench.step(0.5)
+    assert horn.driven == [False]
+    assert bench.ask(True, name="horn") is True
+
+
+def test_a_move_that_failed_counts_for_the_rate() -> None:
+    """Nobody knows whether it has moved."""
+    bench, horn = limited(max_per_minute=2)
+    horn.broken = True
+    for _ in range(2):
+        with pytest.raises(HardwareError):
+            bench.ask(True, name="horn")
+    horn.broken = False
+    with pytest.raises(Refusal, match="rate: it was moved 2 times in a minute"):
+        bench.ask(True, name="horn")
+    bench.step(60)
+    assert bench.ask(True, name="horn") is True
+
+
+def test_a_shorter_for_than_the_shortest_is_refused() -> None:
+    """And what would be accepted is said."""
+    bench, _ = limited(min_on_s=5)
+    with pytest.raises(Refusal, match="min-on-time: expected for of at least 5 s, got 4"):
+        bench.ask(True, 4, "horn")
+    assert bench.ask(True, 5, "horn") is True
+
+
+def test_whoever_is_told_of_a_hold_can_rely_on_it(bench: Bench) -> None:
+    """When the answer comes, it is in ``remembered``, and what the cloud had moved is safe."""
+    bench.ask(True, source="command c-1")
+    seen: list[tuple[bool, Value]] = []
+
+    def look(_: object) -> None:
+        seen.append((Origin.MAST in bench.guard.remembered.holds, bench.beacon.value))
+
+    future = bench.guard.hold(None, LOCAL)
+    future.add_done_callback(look)
+    bench.step()
+    future = bench.guard.release(LOCAL)
+    future.add_done_callback(look)
+    bench.step()
+    assert seen == [(True, False), (False, False)]
+
+
+def test_what_must_be_remembered_is_told_at_once_and_only_then(bench: Bench) -> None:
+    """Once for each change, on the guard's thread."""
+    told: list[None] = []
+    bench.guard.remember = lambda: told.append(None)
+    bench.guard.hold(None, LOCAL)
+    bench.step()
+    bench.step(100)
+    assert len(told) == 1
+    bench.guard.release(LOCAL)
+    bench.step()
+    assert len(told) == 2
+
+
+def test_wind_that_comes_back_is_shown_at_once() -> None:
+    """Where nothing else happens for an hour, the guard is called for it."""
+    bench, _ = limited(("top",), stale_sensor_s=10)
+    woken: list[None] = []
+    bench.guard.wake = lambda: woken.append(None)
+    bench.step(10)
+    assert [holder.word for holder in bench.guard.holders["horn"]] == ["stale-sensor"]
+    bench.guard.wind("top", bench.clock.monotonic(), None)
+    assert woken == []
+    bench.guard.wind("top", bench.clock.monotonic(), 3.0)
+    assert len(woken) == 1
+    bench.step()
+    assert bench.guard.holders["horn"] == ()
+
+
+def test_a_hold_that_ends_is_told_when_it_does(bench: Bench) -> None:
+    """The guard wants to be called for it."""
+    bench.guard.hold(30, LOCAL)
+    assert bench.step() == 30
+    bench.step(30)
+    assert bench.events[-1] == {"event": "released", "by": "mast", "reason": "time-up"}
