@@ -214,7 +214,9 @@ class Daemon:
         try:
             try:
                 journal = Journal(path, boot_id)
-                self._ids_known = not (journal.is_new and self._has_stored)
+                if journal.is_new and self._has_stored:
+                    self._ids_known = False
+                    self._announce("journal-damaged", reason="it was missing")
                 return journal
             except sqlite3.Error as error:
                 if not is_damaged(error):
@@ -238,6 +240,7 @@ class Daemon:
         now = self._clock.monotonic()
         try:
             self.guard.start(now, self._remembered(now))
+            self._memory.save(lambda: self.guard.remembered)
             for sampler in self.samplers:
                 try:
                     sampler.open(now)

@@ -18,16 +18,28 @@ T = TypeVar("T")
 
 
 class Asked(Future[T]):
-    """What was asked for. ``standing``: it cannot be withdrawn. ``abandoned``: whoever asked was told that it
-    has failed."""
+    """What was asked for. ``standing``: it cannot be withdrawn. Thread safety: any thread."""
 
     def __init__(self, *, standing: bool) -> None:
         super().__init__()
         self.standing = standing
-        self.abandoned = False
+        self._lock = threading.Lock()  # either it was done in time or given up, for both sides
+        self._abandoned = self._settled = False
 
     def cancel(self) -> bool:
         return not self.standing and super().cancel()
+
+    def abandon(self) -> bool:
+        """Give it up: whoever asked is told that it has failed. False if it is done."""
+        with self._lock:
+            self._abandoned = not self._settled
+            return self._abandoned
+
+    def settle(self) -> bool:
+        """It is done. False if it was given up."""
+        with self._lock:
+            self._settled = not self._abandoned
+            return self._settled
 
 
 @dataclass(slots=True)
@@ -45,9 +57,10 @@ class Request:
         if not self.future.set_running_or_notify_cancel():
             return
         try:
-            self.future.set_result(self.work(now))
-            if self.future.abandoned:
+            taken = self.work(now)
+            if not self.future.settle():
                 self.undo(now)
+            self.future.set_result(taken)
         except (Refusal, HardwareError) as error:
             self.future.set_exception(error)
         except BaseException as error:
@@ -69,7 +82,7 @@ class Requests:
         """Queue ``work``. What was asked for fails with Refusal once there is an end.
 
         Cancelling it before its turn withdraws it, but for what goes ``towards_safe``: late is better than
-        never. What is done although it was ``abandoned`` is undone.
+        never. What is done although it was abandoned is undone.
         """
         future: Asked[T] = Asked(standing=towards_safe)
         with self._lock:
@@ -105,10 +118,9 @@ def result(future: Asked[T]) -> T:
     try:
         return future.result(_ANSWER_S)  # it was looking at the request just then
     except FutureTimeout:
-        future.abandoned = True
-    if future.done():
-        return future.result()
-    raise HardwareError("the guard hangs in the driver")
+        if not future.abandon() or future.done():
+            return future.result()
+        raise HardwareError("the guard hangs in the driver") from None
 
 
 def _stopping() -> Refusal:

@@ -118,10 +118,10 @@ class Causes:
         if interlock is not None and (reason := interlock.holds) is not None:
             yield Holder("interlock", reason, interlock.release_at)
         with self._lock:
-            stale = [s for s, at in self._valid_at.items() if now >= at + limits.stale_sensor_s]
+            newest, sensors = max(self._valid_at.values(), default=math.inf), list(self._valid_at)
             link_lost_since = self._link_lost_since
-        if stale and interlock is None:
-            yield Holder("stale-sensor", f"no wind is known from {', '.join(stale)}")
+        if interlock is None and now >= newest + limits.stale_sensor_s:
+            yield Holder("stale-sensor", f"no wind is known from {', '.join(sensors)}")
         for origin, hold in self._holds.items():
             yield Holder("hold", f"held {origin.value}", hold.until_boot_s, cloud_only=True)
         if link_lost_since is not None and now >= link_lost_since + limits.lost_link_s:

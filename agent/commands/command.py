@@ -33,7 +33,7 @@ _KEYS = {
 }
 """What each command takes, beside what they have in common."""
 
-_ALWAYS = {"stop", "stop-all"}  # obeyed whatever else stands there
+_ALWAYS = ("stop", "stop-all")  # obeyed whatever else stands there
 
 METHOD = "command"
 """The direct method whose payload names the command itself."""
@@ -92,8 +92,10 @@ def method_body(name: str, payload: bytes) -> bytes:
     if name not in (METHOD, *_KEYS):
         close = did_you_mean(name, [*_KEYS, METHOD, STATUS])
         raise BadCommand(f"{UNKNOWN_METHOD}: {_short(name)}{close}", command_id)
-    if any(isinstance(value, (dict, list)) for value in document.values()):
+    flat = _flat(document)
+    if len(flat) < len(document) and name not in _ALWAYS and document.get("command") not in _ALWAYS:
         raise BadCommand("too-deep: expected a flat JSON object", command_id)
+    document = flat
     if name != METHOD and (other := document.setdefault("command", name)) != name:
         wrong = f"bad-command: the method is {name!r}, and its payload says {_shown(other)}"
         raise BadCommand(wrong, command_id)
@@ -108,7 +110,9 @@ def _command(document: Mapping[str, Any], command_id: str | None) -> Command:
         close = did_you_mean(name, _KEYS) if isinstance(name, str) else f" (known: {', '.join(_KEYS)})"
         raise BadCommand(f"unknown-command: {_shown(name)}{close}")
     keys = _KEYS[name] | _COMMON
-    for key in document if name not in _ALWAYS else ():
+    if name in _ALWAYS:
+        document = {key: document[key] for key in document.keys() & keys}
+    for key in document:
         if key not in keys:
             raise BadCommand(f"unknown-key: {_short(key)}{did_you_mean(key, keys)}")
     actuator = as_name(document.get("actuator"))
@@ -128,10 +132,12 @@ def _command(document: Mapping[str, Any], command_id: str | None) -> Command:
         flaw = f"bad-id: expected a text of 1 to {MAX_NAME} printable characters"
     elif expires is not None and expires_s is None:
         flaw = "bad-expires: expected a time in UTC, such as 2026-11-20T17:34:00Z"
-    flat = {
-        key: document[key] for key in document.keys() & keys if not isinstance(document[key], (dict, list))
-    }
-    return Command(name, digest(flat), actuator, value, for_s, command_id, expires_s, flaw)
+    return Command(name, digest(_flat(document)), actuator, value, for_s, command_id, expires_s, flaw)
+
+
+def _flat(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What of it a command can say: no value of these is an array or an object."""
+    return {key: value for key, value in document.items() if not isinstance(value, (dict, list))}
 
 
 def digest(document: Mapping[str, Any] | bytes) -> str:

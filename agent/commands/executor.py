@@ -55,6 +55,7 @@ _IDLE_S = 3600.0
 _AGAIN_S = 10.0  # what a bad card has not taken is tried again
 UNJOURNALLED = 0  # the number of an arrival that the disk would not take
 _ONLY_SAFE = "only commands towards safe are obeyed"
+_NOT_DURABLE = "not-durable: after a restart it is as it was before, the disk did not take it"
 _NUMBERS = {"done": 200, "refused": 400, "expired": 408, "failed": 500, "interrupted": 503}
 """The status number of a direct method's answer."""
 
@@ -199,13 +200,9 @@ class Executor:
         outcome = self._judge(task)
         reason = f" ({outcome['reason']})" if outcome["reason"] else ""
         log.info("command %s: %s%s", task.arrival.command_id, outcome["status"], reason)
-        if not self._memory.save(lambda: self._guard.remembered) and outcome["command"] in (
-            "hold",
-            "release",
-        ):
-            outcome["reason"] = (
-                "not-durable: after a restart it is as it was before, the disk did not take it"
-            )
+        durable = self._memory.save(lambda: self._guard.remembered)
+        if not durable and outcome["command"] in ("hold", "release") and outcome["status"] == "done":
+            outcome["reason"] = _NOT_DURABLE
         self._finish(task.arrival, outcome)
         self._post(task.arrival, outcome)
         if task.call is not None:

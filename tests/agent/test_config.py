@@ -283,12 +283,37 @@ def test_an_interlock_goes_by_all_sensors_unless_it_names_some() -> None:
         (INTERLOCK + "release_mps = 11", "release_mps (11) must not be above trip_mps (10.7)"),
         (INTERLOCK + 'sensors = ["tip"]', "interlock.sensors: no sensor 'tip', did you mean 'top'?"),
         (INTERLOCK + "trip_s = 61", "interlock.trip_s: expected a number from 0 to 60, got 61"),
+        (ACTUATOR + "stale_sensor_s = 1", "stale_sensor_s: expected a number from 2 to 86400, or inf"),
+        (
+            ACTUATOR + "max_per_minute = 6001",
+            "max_per_minute: expected a whole number from 1 to 6000, got 6001",
+        ),
         (INTERLOCK + "tripmps = 9", "interlock.tripmps: unknown key, did you mean 'trip_mps'?"),
     ],
 )
 def test_what_is_wrong_with_a_limit_is_said(text: str, said: str) -> None:
     """With its key, as anywhere in the file."""
     assert said in error(text)
+
+
+@pytest.mark.parametrize(("limit", "sensors"), [("10.7", ""), ("9", 'sensors = ["top"]')])
+def test_an_interlock_above_what_a_sensor_can_say_never_trips(limit: str, sensors: str) -> None:
+    """So it is an error, for each sensor that it watches and for no other."""
+    low = f'[[sensor]]\nid = "low"\ndriver = "simulated"\nmax_speed_mps = {limit}\n'
+    said = f"has max_speed_mps = {limit}: it would never be above 10.7"
+    assert f"actuators.awning.interlock.trip_mps: sensor 'low' {said}" in error(
+        low + INTERLOCK + sensors.replace("top", "low")
+    )
+    loads(low + INTERLOCK + 'sensors = ["top"]')
+    loads(low.replace(limit, "10.8") + INTERLOCK)
+
+
+def test_what_is_switched_on_when_safe_excludes_nothing() -> None:
+    """Both would be on at once at every stop; what is off when safe may be in a group."""
+    pair = ACTUATOR + 'exclusive = "motor"\n{}[actuators.vent]\ndriver = "simulated"\nexclusive = "motor"\n'
+    loads(pair.format(""))
+    said = "actuators.awning.exclusive: exclusive is for what is without current when safe"
+    assert said in error(pair.format("safe = true\n"))
 
 
 def test_an_error_knows_the_actuators_that_are_in_order() -> None:

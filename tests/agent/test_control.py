@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -246,12 +247,13 @@ def lengthen(runtime: Path, state: Path, monkeypatch: pytest.MonkeyPatch) -> str
     return "AF_UNIX path too long"
 
 
-def obstruct(runtime: Path, state: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    (state / "control").mkdir()
+def crowd(runtime: Path, state: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(runtime))
+    (runtime / "control.sock").mkdir()
     return "Is a directory"
 
 
-@pytest.mark.parametrize("spoil", [lengthen, obstruct])
+@pytest.mark.parametrize("spoil", [lengthen, crowd])
 def test_a_socket_that_cannot_be_had_is_no_end(
     state: Path,
     runtime: Path,
@@ -267,6 +269,53 @@ def test_a_socket_that_cannot_be_had_is_no_end(
     assert reason in caplog.text
     server.stop()
     assert not list(runtime.rglob("masthead-*"))
+
+
+@pytest.fixture
+def read_only(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The service's runtime folder, while nothing can be written to its card; where its socket will be."""
+
+    def write_text(self: Path, text: str) -> int:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(runtime))
+    monkeypatch.setattr(Path, "write_text", write_text)
+    monkeypatch.setattr(control, "_SERVICE_SOCKET", str(runtime / "control.sock"))
+    return runtime / "control.sock"
+
+
+def test_a_card_that_has_become_read_only_takes_nobodys_controls_away(
+    state: Path, read_only: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The socket is there and the log says where; `masthead` looks where the service has it."""
+    monkeypatch.setattr(control, "_SERVICE_STATE", state)
+    server = ControlServer(state, HANDLERS)
+    server.start()
+    try:
+        assert (
+            f"{state / 'control'} cannot be written (Read-only file system): ask at {read_only}"
+            in caplog.text
+        )
+        with ControlClient(state) as client:
+            assert client.ask("status") == {"up": True}
+    finally:
+        server.stop()
+    assert not read_only.exists()
+    with pytest.raises(NoDaemon):
+        ControlClient(state)
+
+
+def test_only_the_services_own_state_is_looked_for_there(state: Path, read_only: Path) -> None:
+    """Whoever runs an agent on another folder is not answered by the service."""
+    assert Path("/var/lib/masthead") == control._SERVICE_STATE
+    server = ControlServer(state, HANDLERS)
+    server.start()
+    try:
+        assert read_only.is_socket()
+        with pytest.raises(NoDaemon, match="no agent is running"):
+            ControlClient(state)
+    finally:
+        server.stop()
 
 
 @pytest.fixture

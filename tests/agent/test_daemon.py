@@ -1,13 +1,22 @@
 from __future__ import annotations
 
+import json
 import logging
+import queue
 import sqlite3
 import threading
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agent import service
+from agent.cloud import CloudMessage, MethodCall
+from agent.commands import outputs
+from agent.commands.actuation import LOCAL
+from agent.commands.asking import result
+from agent.commands.guard import Guard
 from agent.config import Config, ConfigError, loads
 from agent.daemon import Daemon
 from agent.outbox_file import StoreUnreadable
@@ -15,7 +24,7 @@ from agent.state import StateError, StateLock
 from hw import board, registry
 from hw.actuator import Value
 from hw.anemometer import WindSample
-from hw.clock import Clock
+from hw.clock import Clock, SystemClock
 from hw.errors import DeviceMisconfigured, DeviceUnavailable
 
 CONFIG = """
@@ -293,3 +302,139 @@ def test_two_daemons_cannot_share_a_state_directory(tmp_path: Path) -> None:
         Daemon(config(tmp_path, actuators='[actuators.motor]\ndriver = "motor"\n'))
     assert Motor.opened == []
     first.shut_down()
+
+
+TWO_MOTORS = '[actuators.first]\ndriver = "motor"\n[actuators.second]\ndriver = "motor"\n'
+
+
+def test_a_guard_that_hangs_in_a_driver_ends_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Exit 1 without waiting for a watchdog, so that the exit program can drive what hangs; the others are
+    safe and let go of."""
+    monkeypatch.setattr(service, "watchdog_interval_s", lambda: 0.05)
+    monkeypatch.setattr(outputs, "_STOP_S", 0.2)
+    daemon = Daemon(config(tmp_path, actuators=TWO_MOTORS))
+    thread, codes = until_running(daemon)
+    while not daemon.samplers[0].status.sampled:
+        thread.join(0.01)
+    first, second = Motor.opened
+    assert result(daemon.guard.drive("second", True, None, LOCAL)) is True
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hang(value: Value) -> None:
+        begun.set()
+        go_on.wait(60)
+
+    first.drive = hang  # type: ignore[method-assign]
+    try:
+        asked = daemon.guard.make_safe("first", LOCAL)
+        assert begun.wait(20)
+        monkeypatch.setattr(Guard, "step_bound_s", 0.0)
+        thread.join(20)
+        assert codes == [1]
+    finally:
+        go_on.set()
+        daemon.stop()
+        thread.join(20)
+    assert (second.driven[-1], second.closed) == (False, True)
+    assert "the guard hangs in a driver: the process ends" in caplog.text
+    assert asked.result(20) is False
+
+
+def obeyed(daemon: Daemon, name: str, body: Mapping[str, Any]) -> tuple[int, Any]:
+    """The answer to a direct method of the cloud."""
+    answers: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
+    call = MethodCall(name, json.dumps(body).encode(), SystemClock().monotonic(),
+                      lambda number, answer: answers.put((number, json.loads(answer))))  # fmt: skip
+    daemon.executor.call(call)
+    return answers.get(timeout=20)
+
+
+def stored(tmp_path: Path, word: str) -> list[Any]:
+    """The bodies in the outbox with that word in them, oldest first."""
+    with sqlite3.connect(tmp_path / "state" / "outbox.db") as db:
+        rows = db.execute("SELECT body FROM rows WHERE body LIKE ? ORDER BY sequence", (f"%{word}%",))
+        found = [json.loads(body) for (body,) in rows]
+    db.close()
+    return found
+
+
+@pytest.mark.parametrize("lost", ["missing", "damaged"])
+def test_without_the_ids_of_earlier_commands_the_cloud_is_held_until_it_releases(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, lost: str
+) -> None:
+    """An old command would look new: nothing moves for the cloud before it says so, over restarts too."""
+    first = Daemon(config(tmp_path))
+    first.start()
+    assert first.snapshot()["holds"] == {}, "a first start has no ids to lose"
+    assert obeyed(first, "set", {"actuator": "beacon", "value": True, "id": "c-1"})[0] == 200
+    first.shut_down()
+    for path in (tmp_path / "state").glob("commands.db*"):
+        path.unlink()
+    if lost == "damaged":
+        (tmp_path / "state" / "commands.db").write_bytes(b"garbage" * 1000)
+    for _ in range(2):
+        again = Daemon(config(tmp_path))
+        again.start()
+        assert list(again.snapshot()["holds"]) == ["from the cloud"]
+        number, outcome = obeyed(again, "set", {"actuator": "beacon", "value": True, "id": "c-1"})
+        assert (number, outcome["reason"]) == (400, "hold: held from the cloud")
+        assert obeyed(again, "ping", {})[0] == 200
+        again.shut_down()
+    assert caplog.text.count("the ids of earlier commands are lost: held from the cloud") == 1
+    assert len(stored(tmp_path, "journal-damaged")) == (lost == "damaged")
+    last = Daemon(config(tmp_path))
+    last.start()
+    assert obeyed(last, "release", {})[0] == 200
+    assert last.snapshot()["holds"] == {}
+    assert obeyed(last, "set", {"actuator": "beacon", "value": True, "id": "c-2"})[0] == 200
+    last.shut_down()
+
+
+def test_a_message_that_comes_while_the_agent_ends_is_answered_after_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub was told that we have it: the journal is closed last."""
+    first = Daemon(config(tmp_path))
+    first.start()
+    close = first.writer.close
+
+    def late(now: float) -> None:
+        body = json.dumps({"command": "set", "actuator": "beacon", "value": True, "id": "late"}).encode()
+        first.executor.receive(CloudMessage(body, now))
+        close(now)
+
+    monkeypatch.setattr(first.writer, "close", late)
+    first.shut_down()
+    assert stored(tmp_path, '"late"') == []
+    again = Daemon(config(tmp_path))
+    again.start()
+    again.shut_down()
+    (outcome,) = stored(tmp_path, '"late"')
+    assert (outcome["commandId"], outcome["status"]) == ("late", "interrupted")
+
+
+INTERLOCK = "[actuators.{0}.interlock]\ntrip_mps = 10\n"
+WINDED = '[actuators.motor]\ndriver = "motor"\n' + INTERLOCK.format("motor")
+
+
+@pytest.mark.parametrize(
+    ("driver", "actuators", "times"),
+    [
+        ("simulated", WINDED, 1),
+        ("auto", WINDED, 1),
+        ("instrument", WINDED, 0),
+        ("simulated", INTERLOCK.format("beacon"), 0),
+        ("simulated", '[actuators.motor]\ndriver = "motor"\n', 0),
+    ],
+)
+def test_an_interlock_that_goes_by_an_invented_wind_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, driver: str, actuators: str, times: int
+) -> None:
+    """Where something real hangs on it."""
+    daemon = Daemon(config(tmp_path, driver, actuators=actuators))
+    daemon.start()
+    daemon.shut_down()
+    assert caplog.text.count("motor: its interlock goes by a wind that nobody measures") == times
+    assert caplog.text.count("nobody measures") == times

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -216,3 +217,24 @@ def test_close_lets_go_of_the_sensor() -> None:
     rig.sampler.close()
     rig.sampler.close()
     assert rig.instrument.closed
+
+
+@pytest.mark.parametrize(
+    ("speed", "told"),
+    [(5.0, 5.0), (30.0, 30.0), (30.1, 30.0), (558.7, 30.0), (math.inf, 30.0), (-1.0, None), (math.nan, None),
+     (None, None)],
+)  # fmt: skip
+def test_the_guard_is_told_at_least_the_limit_of_a_wind_that_is_too_high(
+    speed: float | None, told: float | None
+) -> None:
+    """What is rejected for a reading may be a storm all the same; below zero it is a fault."""
+    rig, seen = Rig(), list[tuple[str, float, float | None]]()
+    sampler = Sampler(
+        "top", lambda: rig.instrument, rate_hz=4.0, report_interval_s=10.0, put=rig.entries.append,
+        height_m=10.0, max_speed_mps=30.0, watch=lambda *sample: seen.append(sample),
+    )  # fmt: skip
+    rig.instrument.speed = speed
+    sampler.step(rig.clock.monotonic())
+    assert seen == [("top", rig.clock.monotonic(), told)]
+    assert sampler.status.sample is not None
+    assert (sampler.status.sample.speed_mps == speed) is (speed is None or told == speed)

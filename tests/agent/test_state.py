@@ -59,3 +59,19 @@ def test_where_no_locks_are_there_is_none(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "fcntl", None)
     with StateLock(tmp_path), StateLock(tmp_path):
         pass
+
+
+def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    """Root's number is not written into somebody else's file, and none is made at its end."""
+    other = tmp_path / "other"
+    other.write_text("somebody else's")
+    for target in (other, tmp_path / "missing"):
+        state = tmp_path / f"state-{target.name}"
+        state.mkdir()
+        (state / "lock").symlink_to(target)
+        with pytest.raises(
+            StateError, match="the state directory cannot be used: Too many levels of symbolic"
+        ):
+            StateLock(state)
+    assert other.read_text() == "somebody else's"
+    assert not (tmp_path / "missing").exists()

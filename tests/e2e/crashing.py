@@ -53,8 +53,8 @@ def _is_confirmed(_: object, rows: Any) -> bool:
     return any(row.entry.correlation_id == VICTIM for row in rows)
 
 
-def _is_held(_: object, remembered: Any) -> bool:
-    return bool(remembered.holds)
+def _is_held(_: object, picture: Callable[[], Any]) -> bool:
+    return bool(picture().holds)
 
 
 def _is_answered(outcome: Any) -> bool:

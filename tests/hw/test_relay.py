@@ -154,15 +154,27 @@ pin = 23
 active = "low"
 """
 PROGRAM = """
+import os
 import sys
+import time
 from pathlib import Path
 import pytest
 from agent.cli import main
+from hw.actuators.relay import Relay
 from tests.gpiochip import install
-folder = Path(sys.argv[1])
+folder, again = Path(sys.argv[1]), int(sys.argv[2])
 (folder / "dev").mkdir()
 machine = install(pytest.MonkeyPatch(), folder / "dev")
 machine.plug(0, "pinctrl-bcm2711", 58)
+drive, on = Relay.drive, []
+def driven(relay, value):
+    if on and not value:
+        os.kill(os.getpid(), again)
+        time.sleep(0.3)
+        on.clear()
+    drive(relay, value)
+    on.extend([True] * value)
+Relay.drive = driven
 sys.argv = ["masthead", "actuate", "siren", "on", "--config", str(folder / "masthead.toml")]
 try:
     main()
@@ -172,12 +184,13 @@ finally:
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
 def test_no_signal_leaves_it_on(tmp_path: Path, number: signal.Signals) -> None:
-    """`masthead actuate` that is ended by a signal has driven the relay off before it let go of the line."""
+    """`masthead actuate` that is ended by a signal has driven the relay off before it let go of the line;
+    that it comes again just then changes nothing."""
     (tmp_path / "masthead.toml").write_text(CONFIG.format(folder=tmp_path))
     root = str(Path(relay_module.__file__).parents[2])
-    command = [sys.executable, "-u", "-c", PROGRAM, str(tmp_path)]
+    command = [sys.executable, "-u", "-c", PROGRAM, str(tmp_path), str(int(number))]
     environment = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root, env=environment) as process:
         assert process.stdout is not None

@@ -235,6 +235,25 @@ def test_a_hold_without_an_agent_is_there_when_one_starts(masthead: Masthead, co
     daemon.shut_down()
 
 
+@pytest.mark.parametrize("longer", [[], ["--for", 90]])
+@pytest.mark.parametrize("running", [True, False])
+def test_a_shorter_hold_tells_how_long_it_is_held(
+    masthead: Masthead, config: Path, request: pytest.FixtureRequest, running: bool, longer: list[object]
+) -> None:
+    """The longer one counts, with an agent and without; for a person and for a program."""
+    if running:
+        request.getfixturevalue("daemon")
+    assert masthead("hold", *longer, "--config", config).code == 0
+    told = masthead("hold", "--for", 1, "--config", config).out
+    left = json.loads(masthead("hold", "--for", 1, "--json", "--config", config).out)["secondsLeft"]
+    if longer:
+        assert 1 < left <= 90
+        assert told.startswith("held for 1 min ")
+    else:
+        assert left is None
+        assert told.startswith("held until `masthead release`: ")
+
+
 def test_a_hold_that_the_disk_does_not_take_is_told(
     masthead: Masthead, config: Path, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -55,6 +55,8 @@ class Load:
     broken: str | None = None
     """None, "deaf" (does not move) or "lying" (moves, and says that it did not)."""
     faulty: bool = False
+    halfway: bool = False
+    """It failed to leave, and nobody has tried to bring it back since."""
     tried_at: float = -math.inf
     left_at: float | None = None
     rests_from: float = -math.inf
@@ -101,6 +103,7 @@ class Output:
         if load.broken is None or load.broken == "lying":
             load.value = value
         load.faulty = load.broken is not None
+        load.halfway = load.faulty and value != load.safe
         if load.faulty:
             raise DeviceUnavailable("it does not answer")
         if value == load.safe:
@@ -193,6 +196,7 @@ class Account:
         for load in self.loads.values():
             load.rests_from, load.moves = now, []
             load.left_at, load.until, load.moved_by = None, math.inf, None
+            load.halfway = False
             if load.interlock is not None:
                 alarm = load.name in self.saved_alarms
                 self.weather[load.name] = Weather(load.interlock, load.limits.stale_sensor_s, now, alarm)
@@ -211,6 +215,13 @@ class Account:
         """As often as the guard does."""
         for weather in self.weather.values():
             weather.look(self.now())
+
+    def hold(self, origin: Origin, for_s: float) -> None:
+        """One that ends later stays: nobody is surprised by an actuator that moves earlier than was said."""
+        now = self.now()
+        since, for_before = self.holds.get(origin, (-math.inf, 0.0))
+        if since + for_before < now + for_s:
+            self.holds[origin] = now, for_s
 
     def link(self, up: bool) -> None:
         if up:
@@ -252,7 +263,7 @@ class Account:
     # --- what stands
 
     @property
-    def to_remember(self) -> object:
+    def to_remember(self) -> tuple[dict[Origin, tuple[float, float]], set[str]]:
         """What must outlast a crash."""
         alarms = {name for name, weather in self.weather.items() if weather.alarm}
         return {origin: self.holds[origin] for origin in self.standing}, alarms
@@ -265,7 +276,7 @@ class Account:
         """(the word of what forces it back, whether only where the cloud has moved it)."""
         now, limits = self.now(), load.limits
         if load.interlock is None:
-            if any(now >= at + limits.stale_sensor_s for at in self.valid_at.values()):
+            if all(now >= at + limits.stale_sensor_s for at in self.valid_at.values()):
                 yield "stale-sensor", False
         elif self.weather[load.name].alarm or self.weather[load.name].blind:
             yield "interlock", False
@@ -286,7 +297,8 @@ class Account:
             yield "max-on-time", False
         for other in self.loads.values():
             same_group = limits.exclusive is not None and other.limits.exclusive == limits.exclusive
-            if same_group and other is not load and other.away:
+            rests = self.now() < other.rests_from + other.limits.min_off_s
+            if same_group and other is not load and (other.away or rests):
                 yield "exclusive", False
 
     def keeping(self, load: Load, origin: Origin) -> set[str]:

@@ -80,7 +80,8 @@ class Rig:
         self.beacon.driven.clear()
 
     def crash(self) -> None:
-        self.executor.close()
+        if self.journal is not None:
+            self.journal.close()
         self.outbox.close()
 
     def receive(

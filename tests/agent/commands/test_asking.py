@@ -153,3 +153,83 @@ def test_many_threads_ask_and_each_gets_its_own(monkeypatch: pytest.MonkeyPatch)
         answered(requests)
     assert sorted(found) == [(number, number) for number in range(20)]
     assert sorted(seen) == list(range(20))
+
+
+class Slow:
+    """A request that the guard is busy with until it may ``go_on``, and what was undone."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.requests, self.undone = Requests(), list[float]()
+        self._error, self._begun, self._go_on = error, threading.Event(), threading.Event()
+        self.asked = self.requests.add(self._work, self.undone.append, towards_safe=False)
+        self._guard = threading.Thread(target=answered, args=[self.requests])
+        self._guard.start()
+        assert self._begun.wait(20)
+
+    def _work(self, now: float) -> str:
+        self._begun.set()
+        self._go_on.wait(20)
+        if self._error is not None:
+            raise self._error
+        return "moved"
+
+    def end(self) -> None:
+        self._go_on.set()
+        self._guard.join(20)
+
+
+def test_what_comes_to_its_end_when_it_was_given_up_is_undone() -> None:
+    """At that moment, and once: who was told that it failed can rely on it."""
+    slow = Slow()
+    with pytest.raises(HardwareError, match="the guard hangs in the driver"):
+        result(slow.asked)
+    assert slow.undone == []
+    slow.end()
+    assert slow.undone == [5.0]
+
+
+def test_what_fails_when_it_was_given_up_has_nothing_to_undo() -> None:
+    """It has not moved."""
+    slow = Slow(Refusal("hold: held at the mast"))
+    with pytest.raises(HardwareError, match="the guard hangs in the driver"):
+        result(slow.asked)
+    slow.end()
+    assert slow.undone == []
+
+
+@pytest.mark.parametrize("error", [None, Refusal("hold: held at the mast")])
+def test_what_is_done_in_the_moment_of_giving_up_counts(
+    monkeypatch: pytest.MonkeyPatch, error: Exception | None
+) -> None:
+    """Either it was done and whoever asked is told so, or it is undone: never both."""
+    slow = Slow(error)
+    abandon = slow.asked.abandon
+
+    def late() -> bool:
+        slow.end()
+        return abandon()
+
+    monkeypatch.setattr(slow.asked, "abandon", late)
+    if error is None:
+        assert result(slow.asked) == "moved"
+    else:
+        with pytest.raises(Refusal, match="held at the mast"):
+            result(slow.asked)
+    assert slow.undone == []
+
+
+def test_either_it_is_done_or_it_is_given_up() -> None:
+    """Whichever comes first, both sides know."""
+    done, given_up = (Requests().add(lambda now: "moved", towards_safe=False) for _ in range(2))
+    assert (done.settle(), done.abandon()) == (True, False)
+    assert (given_up.abandon(), given_up.settle()) == (True, False)
+
+
+def test_nobody_is_told_before_it_is_undone() -> None:
+    """Whatever is undone is safe when the future has its end."""
+    requests, order = Requests(), list[str]()
+    asked = requests.add(lambda now: "moved", lambda now: order.append("undone"), towards_safe=False)
+    asked.add_done_callback(lambda _: order.append("told"))
+    assert asked.abandon()
+    answered(requests)
+    assert order == ["undone", "told"]

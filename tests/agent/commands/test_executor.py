@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import sqlite3
 import uuid
@@ -13,6 +14,7 @@ import pytest
 
 from agent.commands.actuation import LOCAL, Origin
 from agent.commands.journal import Arrival
+from agent.commands.memory import Remembered
 from agent.commands.timeliness import CommandRules
 
 from .rig import Rig, off, on
@@ -600,3 +602,113 @@ def test_a_command_that_expires_while_the_journal_is_asked_is_not_obeyed(
     rig.executor._timekeeper._trusted = None
     assert "clock-untrusted" in rig.answer(on(), "m-2", expires_in_s=300.0)["reason"]
     assert True not in rig.beacon.driven
+
+
+def test_a_stop_with_flaws_is_done(rig: Rig) -> None:
+    """Its id, its expiry and its other keys are no reason to leave something driven; by a method as well."""
+    flaws: list[dict[str, Any]] = [{"id": 7}, {"id": ""}, {"expires": "soon"}, {"why": ["smoke"]}, {"for": 0}]
+    for number, flaw in enumerate(flaws):
+        for stop in ({"command": "stop", "actuator": "beacon"}, {"command": "stop-all"}, off()):
+            if stop["command"] == "set" and not {"id", "expires"} & flaw.keys():
+                continue
+            assert rig.answer(on(), f"m-{number}-{stop['command']}")["status"] == "done"
+            assert rig.answer({**stop, **flaw})["status"] == "done"
+            assert rig.beacon.value is False
+    rig.answer(on(), "m-1")
+    assert rig.called("stop", {"actuator": "beacon", "id": 7, "why": {"by": "smoke"}})[0] == 200
+    assert rig.called("command", {"command": "stop-all", "why": ["smoke"]})[0] == 200
+    assert rig.beacon.value is False
+
+
+def test_away_from_safe_with_a_flaw_is_refused(rig: Rig) -> None:
+    """An id that cannot be kept, or an expiry that cannot be judged; again, and over the message's own id."""
+    for flaw, word in (({"id": 7}, "bad-id: "), ({"expires": "soon"}, "bad-expires: ")):
+        first = rig.answer(on(**flaw), f"m-{word}")
+        assert (first["status"], first["reason"].startswith(word)) == ("refused", True)
+        assert first["command"] == "set"
+        assert rig.answer(on(**flaw), f"m-{word}") == {**first, "repeat": True}
+    assert rig.beacon.driven == []
+
+
+def test_a_hold_that_comes_again_shortens_nothing(rig: Rig) -> None:
+    """Not even over a duplicate of a shorter one, which is done as any hold is."""
+    short = {"command": "hold", "for": 10, "id": "c-1"}
+    rig.answer(short)
+    rig.answer({"command": "hold", "id": "c-2"})
+    repeated = rig.answer(short)
+    assert (repeated["status"], repeated["repeat"]) == ("done", True)
+    rig.clock.advance(3600)
+    rig.guard.step(rig.clock.monotonic())
+    assert rig.answer(on(), "m-1")["reason"] == "hold: held from the cloud"
+
+
+def test_a_release_is_told_that_somebody_at_the_mast_holds_too(rig: Rig) -> None:
+    """It is done, and nothing moves."""
+    rig.answer({"command": "hold"}, "m-1")
+    rig.guard.hold(None, LOCAL)
+    released = rig.answer({"command": "release"}, "m-2")
+    assert (released["status"], released["reason"]) == ("done", "still held at the mast")
+    assert rig.answer(on(), "m-3")["reason"] == "hold: held at the mast"
+    rig.guard.release(LOCAL)
+    rig.answer({"command": "hold"}, "m-4")
+    assert rig.answer({"command": "release"}, "m-5")["reason"] is None
+
+
+def _full(_: Remembered) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_hold_that_the_disk_does_not_take_says_so(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is done and stands; so is the release. What is refused has its own reason."""
+    write = rig.memory._write
+    monkeypatch.setattr(rig.memory, "_write", _full)
+    held = rig.answer({"command": "hold"}, "m-1")
+    assert (held["status"], held["reason"].partition(":")[0]) == ("done", "not-durable")
+    assert rig.answer(on(), "m-2")["reason"] == "hold: held from the cloud"
+    monkeypatch.setattr(rig.memory, "_write", write)
+    rig.settle()
+    monkeypatch.setattr(rig.memory, "_write", _full)
+    released = rig.answer({"command": "release"}, "m-3")
+    assert (released["status"], released["reason"].partition(":")[0]) == ("done", "not-durable")
+    rig.guard.hold(None, LOCAL)
+    assert rig.answer({"command": "release"}, "m-4")["reason"].startswith("held-at-the-mast")
+
+
+def test_what_the_disk_does_not_take_is_tried_again_after_ten_seconds(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though nothing comes; when it is taken, the executor has nothing more to do."""
+    write = rig.memory._write
+    monkeypatch.setattr(rig.memory, "_write", _full)
+    rig.answer({"command": "hold"}, "m-1")
+    now = rig.clock.monotonic()
+    assert rig.executor.step(now) == now + 10
+    monkeypatch.setattr(rig.memory, "_write", write)
+    rig.clock.advance(10)
+    assert rig.executor.step(now + 10) == now + 10 + 3600
+    rig.crash()
+    rig.start("run00002")
+    assert Origin.CLOUD in rig.guard.remembered.holds
+
+
+@pytest.mark.parametrize("when", ["at the next step", "at the close"])
+def test_an_outcome_that_the_journal_did_not_take_is_written_when_it_does(rig: Rig, when: str) -> None:
+    """After a restart nobody is told that what was answered was interrupted."""
+    journal = rig.journal
+    assert journal is not None
+    journal._db.execute(
+        "CREATE TRIGGER t BEFORE UPDATE ON arrivals BEGIN SELECT RAISE(FAIL, 'disk I/O error'); END"
+    )
+    first = rig.answer(on(), "m-1")
+    assert first["status"] == "done"
+    now = rig.clock.monotonic()
+    assert rig.executor.step(now) == now + 10
+    journal._db.execute("DROP TRIGGER t")
+    if when == "at the next step":
+        assert rig.executor.step(now) == now + 3600
+        rig.crash()
+    else:
+        rig.executor.close()
+    rig.start("run00002")
+    assert rig.outcomes == [first]
+    assert rig.answer(on(), "m-1") == {**first, "repeat": True}

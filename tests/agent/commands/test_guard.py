@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
+from agent.commands import outputs
 from agent.commands.actuation import LOCAL, Asker, Guarded, Origin, Refusal
 from agent.commands.guard import Guard
-from agent.config_tables import ActuatorLimits
+from agent.config_tables import ActuatorLimits, InterlockConfig
+from agent.sampler import Sampler
 from hw.actuator import Value
+from hw.anemometer import WindSample
 from hw.errors import DeviceUnavailable, HardwareError
 from hw.simulated.pins import SimulatedActuator
 from tests.clock import FakeClock
@@ -454,3 +458,160 @@ def test_a_hold_that_ends_is_told_when_it_does(bench: Bench) -> None:
     assert bench.step() == 30
     bench.step(30)
     assert bench.events[-1] == {"event": "released", "by": "mast", "reason": "time-up"}
+
+
+@pytest.mark.parametrize("hangs", ["at the stop", "in the guard's own thread"])
+def test_a_driver_that_hangs_in_going_safe_keeps_no_other_driven(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, hangs: str
+) -> None:
+    """The stop comes to its end; every other actuator is safe and let go of, and the log names the one."""
+    monkeypatch.setattr(outputs, "_STOP_S", 0.2)
+    bench.ask(True, 30)
+    bench.ask(True, name="heater")
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hang(_: Value = False) -> None:
+        begun.set()
+        go_on.wait(60)
+
+    monkeypatch.setattr(bench.beacon, "drive", hang)
+    monkeypatch.setattr(bench.beacon, "close", hang)
+    step = threading.Thread(target=bench.step, args=[30], daemon=True)
+    stop = threading.Thread(target=bench.guard.stop, args=[bench.clock.monotonic()], daemon=True)
+    try:
+        if hangs != "at the stop":
+            step.start()
+            assert begun.wait(20)
+        stop.start()
+        stop.join(20)
+        assert not stop.is_alive()
+    finally:
+        go_on.set()
+    assert bench.heater.driven == [True, False]
+    with pytest.raises(HardwareError, match="closed"):
+        bench.heater.drive(False)
+    assert "beacon could not be made safe: its driver hangs" in caplog.text
+    assert "beacon could not be let go of safely: its driver hangs" in caplog.text
+    assert "heater could not" not in caplog.text
+    if hangs != "at the stop":
+        step.join(20)
+
+
+def test_what_failed_to_leave_is_brought_back_at_once(bench: Bench) -> None:
+    """It may have moved half-way: nobody waits a second for that."""
+    beacon = bench.beacon
+    moved: list[Value] = []
+
+    def drive(value: Value) -> None:
+        moved.append(value)
+        if value is True:
+            raise DeviceUnavailable("the line is gone")
+
+    beacon.drive = drive  # type: ignore[method-assign]
+    with pytest.raises(HardwareError, match="the line is gone"):
+        bench.ask(True, source="command c-1")
+    assert moved == [True, False]
+    status = bench.guard.status["beacon"]
+    assert (status.value, status.fault, status.away) == (False, None, False)
+    assert [(e["event"], e["reason"]) for e in bench.events] == [
+        ("actuator-fault", "the line is gone"),
+        ("actuator-safe", "fault"),
+    ]
+
+
+def motor(**limits: Any) -> tuple[Bench, Beacon, Beacon]:
+    """A guard with the two directions of one motor, started and at rest."""
+    bench, up, down = Bench(), Beacon(), Beacon()
+    both = ActuatorLimits(exclusive="motor", max_on_s=math.inf, **limits)
+    put = lambda entry: bench.events.append(entry.body)  # noqa: E731
+    bench.guard = Guard({"up": Guarded(up, both), "down": Guarded(down, both)}, put)
+    bench.guard.start(bench.clock.monotonic())
+    return bench, up, down
+
+
+def test_the_other_direction_waits_until_the_motor_stands() -> None:
+    """Not only while the one is on, but for its whole rest afterwards; the refusal says how long that is."""
+    bench, up, down = motor(min_off_s=5)
+    bench.step(5)
+    assert bench.ask(True, name="up") is True
+    bench.step(2)
+    with pytest.raises(Refusal, match=r"^exclusive: up is not in its safe state$"):
+        bench.ask(True, name="down")
+    bench.ask(False, name="up")
+    bench.step(2)
+    with pytest.raises(Refusal, match=r"^exclusive: up has not yet rested in its safe state \(3 s more\)$"):
+        bench.ask(True, name="down")
+    (holder,) = bench.guard.holders["down"]
+    assert (holder.word, holder.until_boot_s) == ("exclusive", bench.clock.monotonic() + 3)
+    bench.step(2.75)
+    with pytest.raises(Refusal, match="exclusive"):
+        bench.ask(True, name="down")
+    assert True not in down.driven
+    bench.step(0.25)
+    assert bench.ask(True, name="down") is True
+    assert up.value is False
+
+
+def test_after_a_start_neither_direction_moves_before_both_have_rested() -> None:
+    """Nobody knows which of them was on."""
+    bench, _, _ = motor(min_off_s=5)
+    bench.step(4)
+    with pytest.raises(Refusal, match="min-off-time"):
+        bench.ask(True, name="up")
+    assert {holder.word for holder in bench.guard.holders["up"]} == {"min-off-time", "exclusive"}
+    bench.step(1)
+    assert bench.guard.holders["up"] == ()
+
+
+@pytest.mark.parametrize("asks", ["drive", "pulse"])
+def test_what_moves_when_its_asker_has_given_up_goes_back(bench: Bench, asks: str) -> None:
+    """Who was told that it failed is not surprised by it; the event says why."""
+    by = Asker(Origin.CLOUD, "c-1")
+    future = getattr(bench.guard, asks)("beacon", True, 30.0, by)
+    assert future.abandon()
+    bench.step()
+    assert bench.beacon.driven == [True, False]
+    assert [(e["event"], e["reason"], e["commandId"]) for e in bench.events] == [
+        ("actuator-safe", "unanswered", "c-1")
+    ]
+    assert bench.guard.status["beacon"].why == "unanswered"
+
+
+@pytest.mark.parametrize("speed", [30.5, 60.0, math.inf])
+def test_a_storm_that_is_too_high_to_be_true_trips_the_interlock(speed: float) -> None:
+    """An anemometer that says more than it can measure is no reason to leave an awning out."""
+    storm = [3.0]
+
+    class Instrument:
+        simulated = False
+        calibration = None
+        has_direction = False
+
+        def read(self, now: float) -> WindSample:
+            return WindSample(now, storm[0])
+
+        def close(self) -> None:
+            pass
+
+    bench, awning = Bench(), Beacon()
+    rule = InterlockConfig(trip_mps=20.0, trip_s=3.0, sensors=("top",))
+    guarded = {"awning": Guarded(awning, ActuatorLimits(stale_sensor_s=60), rule)}
+    bench.guard = Guard(guarded, lambda entry: bench.events.append(entry.body), ["top"])
+    bench.guard.start(bench.clock.monotonic())
+    sampler = Sampler(
+        "top", Instrument, rate_hz=4.0, report_interval_s=60.0, put=lambda entry: None, height_m=None,
+        max_speed_mps=30.0, watch=bench.guard.wind,
+    )  # fmt: skip
+
+    def blow(seconds: float) -> None:
+        for _ in range(int(seconds * 4)):
+            sampler.step(bench.clock.monotonic())
+            bench.step(0.25)
+
+    blow(5)
+    assert bench.ask(True, name="awning") is True
+    storm[0] = speed
+    blow(4)
+    assert awning.value is False
+    alarm = next(e for e in bench.events if e["event"] == "wind-alarm")
+    assert (alarm["sensor"], alarm["windSpeed"] > 20) == ("top", True)

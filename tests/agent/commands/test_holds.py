@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agent.commands.actuation import Origin
-from agent.commands.holds import Hold, lifted, standing
+from agent.commands.holds import Hold, held, lifted, standing
 
 MAST, CLOUD = Origin.MAST, Origin.CLOUD
 BOTH = {MAST: Hold(100.0), CLOUD: Hold(200.0, 60.0)}
@@ -46,8 +46,29 @@ def test_ends_a_hold_without_a_time_stands_for_ever() -> None:
 
 
 def test_what_is_asked_leaves_the_holds_as_they_were() -> None:
-    """Both functions answer with new ones."""
+    """All functions answer with new ones."""
     before = dict(BOTH)
+    held(BOTH, CLOUD, Hold(1e9))
     lifted(BOTH, MAST)
     standing(BOTH, 1e9)
     assert before == BOTH
+
+
+@pytest.mark.parametrize(("first", "second"), [(None, 5.0), (60.0, 5.0), (60.0, 59.0), (None, None)])
+def test_longer_a_hold_is_not_shortened_by_the_same_origin(first: float | None, second: float | None) -> None:
+    """Of two the one that ends later stays, as it began."""
+    before = {MAST: Hold(100.0, first)}
+    assert held(before, MAST, Hold(101.0, second)) == before
+
+
+@pytest.mark.parametrize(("first", "second"), [(60.0, None), (60.0, 60.0), (5.0, 60.0)])
+def test_longer_a_hold_is_made_longer(first: float | None, second: float | None) -> None:
+    """By one that ends later, whichever of them is longer in itself."""
+    later = Hold(101.0, second)
+    assert held({MAST: Hold(100.0, first)}, MAST, later) == {MAST: later}
+
+
+def test_longer_says_nothing_of_the_others() -> None:
+    """Somebody elsewhere holds for as long as was said there."""
+    assert held({MAST: Hold(100.0)}, CLOUD, Hold(101.0, 5.0)) == {MAST: Hold(100.0), CLOUD: Hold(101.0, 5.0)}
+    assert held({}, CLOUD, Hold(101.0, 5.0)) == {CLOUD: Hold(101.0, 5.0)}

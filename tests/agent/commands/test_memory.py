@@ -145,23 +145,29 @@ def test_durable_holds_and_alarms_of_many_threads(tmp_path: Path) -> None:
 
 def test_durable_an_older_picture_is_never_written_last(tmp_path: Path) -> None:
     """What is to be kept is asked for when its turn to be written has come."""
-    memory, now = GuardMemory(tmp_path, "boot-1"), [ALARMED]
-    asked, go_on = threading.Event(), threading.Event()
+    memory = GuardMemory(tmp_path, "boot-1")
+    asked, go_on, asked_too_soon = threading.Event(), threading.Event(), threading.Event()
 
-    def slow() -> Remembered:
+    def older() -> Remembered:
         asked.set()
-        go_on.wait(10)
-        return now[0]
+        go_on.wait(20)
+        return ALARMED
 
-    first = threading.Thread(target=memory.save, args=[slow])
-    second = threading.Thread(target=memory.save, args=[lambda: now[0]])
+    def newer() -> Remembered:
+        asked_too_soon.set()
+        return HELD
+
+    first = threading.Thread(target=memory.save, args=[older])
+    second = threading.Thread(target=memory.save, args=[newer])
     first.start()
-    assert asked.wait(10)
+    assert asked.wait(20)
     second.start()
-    now[0] = HELD
+    second.join(0.2)  # by then it would have written
+    too_soon = asked_too_soon.is_set()
     go_on.set()
-    first.join(10)
-    second.join(10)
+    first.join(20)
+    second.join(20)
+    assert not too_soon
     assert load(tmp_path) == HELD
 
 
@@ -293,3 +299,17 @@ def test_in_another_boot_what_began_anew_is_saved(tmp_path: Path) -> None:
     began_anew = memory.load(7.0)
     assert memory.save(lambda: began_anew)
     assert load(tmp_path, "boot-2", 30.0).holds[Origin.CLOUD] == Hold(7.0, 60.0)
+
+
+# --- not through a link
+
+
+def test_nothing_is_written_through_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that somebody puts there in the moment before it is opened: root may be who writes."""
+    other = tmp_path / "other"
+    other.write_text("somebody else's")
+    (tmp_path / "guard.new").symlink_to(other)
+    monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)
+    assert not GuardMemory(tmp_path, "boot-1").save(lambda: HELD)
+    assert other.read_text() == "somebody else's"
+    assert not (tmp_path / FILE_NAME).exists()

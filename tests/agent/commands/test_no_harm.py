@@ -8,14 +8,16 @@ The invariants; where one was broken in any history, the test names it:
  3. once           none is moved away from safe twice for one id, nor late, nor by what is no command, nor
                    by itself.
  4. one outcome    each arrival has exactly one, and each id and body has one that is no repeat.
- 5. brought back   is everything one step after its time is up, a stop or a stop-all; what is broken is driven
-                   to safe each second.
+ 5. brought back   is everything one step after its time is up, a stop or a stop-all, at once what failed to
+                   leave or whose asker has given up; what is broken is driven to safe each second.
  6. towards safe   is never refused.
  7. visible        what holds is shown, all of it and nothing else; a refusal's word is among it; without one
                    nothing is refused; what is away says why.
- 8. exclusive      of a group one is away at most, and what is broken may be.
+ 8. exclusive      of a group one is away at most, and what is broken may be; the next one leaves when the
+                   last has rested.
  9. rest           none leaves before it has rested, nor oftener than its rate, nor for too short a time.
-10. kept           a hold at the mast outlasts crash and reboot, and the cloud never lifts it.
+10. kept           a hold at the mast outlasts crash and reboot, and the cloud never lifts it; none is
+                   shortened by another of the same origin, and who releases is told of the other's.
 11. alarmed        an alarm outlasts crash and reboot.
 12. both ends      every actuator is driven safe at the start, also after a crash, and at the stop.
 
@@ -154,7 +156,7 @@ class Sent:
         self.method = method and isinstance(body, dict)
         self.message_id = None if self.method else message_id
         self.expires_in_s: float | None = 60.0
-        if self.method and isinstance(body, dict) and message_id is not None:
+        if self.method and isinstance(body, dict) and message_id is not None and "id" not in body:
             self.body = {**body, "id": message_id}
 
     @property
@@ -163,7 +165,14 @@ class Sent:
 
     @property
     def command_id(self) -> str | None:
-        return self.document.get("id") or self.message_id
+        named = self.document.get("id")
+        return named if isinstance(named, str) and named else self.message_id
+
+    @property
+    def flawed(self) -> bool:
+        """In its id or its expiry, which what goes towards safe can do without."""
+        named, body = self.document.get("id", "c"), self.document
+        return not (isinstance(named, str) and named) or "expires" in body
 
     @property
     def key(self) -> str:
@@ -172,6 +181,8 @@ class Sent:
     @property
     def well_formed(self) -> bool:
         body = self.document
+        if body.get("command") in ("stop", "stop-all"):
+            return True
         good_value = isinstance(body.get("value", True), (bool, float))
         return bool(body) and good_value and body.get("for", 1) > 0 and body["command"] != "explode"
 
@@ -210,6 +221,10 @@ def _bodies() -> list[dict[str, Any] | bytes]:
     ]
     bodies += [of("set", name, value=value) for name in levels for value in (150.0, True, "on")]
     bodies += [of("set", "left", value=1.0), of("set", "siren", value=False, **{"for": 0.0})]
+    bodies += [of("stop", "siren", value="x"), of("stop-all", "ghost", **{"for": "ever"}, because=["smoke"])]
+    for flaw in ({"id": 7}, {"id": ""}, {"expires": "soon"}):
+        bodies += [of("set", "left", value=on, **flaw) for on in (True, False)]
+        bodies += [of("stop", "right", **flaw), of("hold", **{"for": 10.0}, **flaw)]
     return bodies
 
 
@@ -331,7 +346,7 @@ class NoHarm(RuleBasedStateMachine):
         self.account.permit = Permit(
             Origin.CLOUD,
             sent.command_id,
-            sent.well_formed and (sent.command_id is not None or sent.method) and journalled,
+            sent.well_formed and not sent.flawed and bool(sent.command_id or sent.method) and journalled,
             body.get("for", 1.0) if body.get("command") == "pulse" else body.get("for"),
             sent.expires_at if self.synchronised else math.inf,
         )
@@ -356,14 +371,19 @@ class NoHarm(RuleBasedStateMachine):
                     well = not each.away if done else True
                     self.expect(well, f"5. brought back: {each.name} is not, after {command}")
         if fresh and command == "hold":
-            self.account.holds[Origin.CLOUD] = self.now(), body.get("for", math.inf)
-            kept = self.card.failing or Origin.CLOUD in self.on_card()[1]
-            self.expect(kept, "10. kept: told before it was")
+            self.account.hold(Origin.CLOUD, body.get("for", math.inf))
         if fresh and command == "release":
             self.account.holds.pop(Origin.CLOUD, None)
             self.expect(
                 not mast or Origin.MAST in self.guard.remembered.holds, "10. kept: lifted from the cloud"
             )
+        if fresh and command in ("hold", "release"):
+            durable = not str(reason).startswith("not-durable")
+            kept = not durable or self.on_card()[1] == self.account.to_remember[0]
+            self.expect(kept, "10. kept: told before it was")
+            self.expect(durable or self.card.failing, "10. kept: not on a card that works")
+            other = "still held at the mast" if command == "release" and mast else None
+            self.expect(not durable or reason == other, f"10. kept: told {reason}, and should be {other}")
         tries = sum(len(load.moves) - moved[n] for n, load in loads.items())
         self.expect(tries <= 1, f"3. once: {tries} moves for {sent.key}")
         self.expect(tries == 0 or status in ("done", "failed"), f"3. once: moved, and {status}")
@@ -417,20 +437,26 @@ class NoHarm(RuleBasedStateMachine):
 
     @rule(
         seconds=st.sampled_from([1.5, 7.0, 25.0, 100.0, 4000.0]),
-        asks=st.booleans(),
+        asks=st.sampled_from(["", "", "asks", "gives up"]),
         name=st.sampled_from(NAMES),
     )
-    def oversleep(self, seconds: float, asks: bool, name: str | None) -> None:
+    def oversleep(self, seconds: float, asks: str, name: str) -> None:
         """The guard is called late: the processor was busy, or the lid closed."""
-        name = name or self.favourite
         self.asleep = True
         self.clock.advance(seconds)
+        load = self.account.loads[name]
+        moves = len(load.moves)
         if asks:  # refused maybe for what is over with this very step
-            self.guard.drive(name, self.not_safe(name), None, LOCAL)
+            asked = self.guard.drive(name, self.not_safe(name), None, LOCAL)
+            if asks == "gives up":
+                asked.abandon()
             self.account.permit = Permit(Origin.MAST)
         self.asleep = False
         self.step_guard()
         self.account.permit = None
+        if asks == "gives up" and len(load.moves) > moves:
+            back = load.broken is not None or not load.away
+            self.expect(back, f"5. brought back: {name} is not, and its asker was told that it failed")
 
     @rule(sensors=st.sampled_from([SENSORS, SENSORS, ("top",), ("low",)]), wind=winds)
     def weather_changes(self, sensors: tuple[str, ...], wind: float | str | None) -> None:
@@ -546,7 +572,7 @@ class NoHarm(RuleBasedStateMachine):
             self.account.holds.clear()
         else:
             self.guard.hold(None if math.isinf(for_s) else for_s, LOCAL).result(0)
-            self.account.holds[Origin.MAST] = self.now(), for_s
+            self.account.hold(Origin.MAST, for_s)
         durable = self.memory.save(lambda: self.guard.remembered)
         self.expect(durable or self.card.failing, "10. kept: not on a card that works")
         self.saved()
@@ -599,6 +625,7 @@ class NoHarm(RuleBasedStateMachine):
     def stop_and_start(self, reboot: bool) -> None:
         """A clean stop: what waits is interrupted."""
         self.guard.stop(self.now())
+        self.executor.close()
         for load in self.account.loads.values():
             well = load.broken is not None or load.value == load.safe
             self.expect(well, f"12. both ends: {load.name} is at {load.value}")
@@ -608,7 +635,8 @@ class NoHarm(RuleBasedStateMachine):
         """The process is gone, and with it what it had not written; what it drove stays driven."""
         self.due_outcomes += [sent for sent, journalled in self.waiting if journalled]
         self.waiting = []
-        self.executor.close()
+        if self.journal is not None:
+            self.journal.close()
         self.outbox._rows.db.close()
         if reboot:
             self.clock = FakeClock(5.0, self.clock.wall() + off_s)
@@ -650,6 +678,7 @@ class NoHarm(RuleBasedStateMachine):
                 self.expect(
                     now < load.tried_at + RETRY_S, f"5. brought back: {name} was not tried for a second"
                 )
+                self.expect(not load.halfway, f"5. brought back: {name} failed to leave, and was left there")
             elif load.away:
                 harm = [f"{BROKEN_BY[word]}: {name} is away, against {word}" for word in forced]
                 self.account.harm.extend(harm)
