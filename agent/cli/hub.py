@@ -134,7 +134,7 @@ def _as_json(hub: LocalHub, page: PageServer, strings: dict[str, str]) -> str:
         "ca_file": str(hub.ca_file),
         "page": page.url,
         "page_token": page.token,
-        "https_port": None,
+        "https_port": hub.https_port,
         "devices": strings,
         "faults": [asdict(fault) for fault in hub.faults.active()],
     }
@@ -142,8 +142,11 @@ def _as_json(hub: LocalHub, page: PageServer, strings: dict[str, str]) -> str:
 
 
 def _as_text(hub: LocalHub, page: PageServer, strings: dict[str, str]) -> str:
+    from agent.localhub.ports import HTTPS_PORT
+
+    ports = f"{hub.port} (MQTT), {hub.amqp_port} (AMQP), {hub.https_port} (HTTPS)"
     lines = [
-        f"The local hub listens on {hub.address}:{hub.port}. Its page:",
+        f"The local hub listens on {hub.address}, ports {ports}. Its page:",
         f"  {page.url}",
         "Lines to paste into another terminal:",
         f"  export IOTHUB_CONNECTION_STRING={shlex.quote(hub.service_connection_string)}",
@@ -153,6 +156,11 @@ def _as_text(hub: LocalHub, page: PageServer, strings: dict[str, str]) -> str:
         lines += [
             f"And for the device {device_id}:",
             f"  export IOTHUB_DEVICE_CONNECTION_STRING={shlex.quote(text)}",
+        ]
+    if hub.https_port != HTTPS_PORT:
+        lines += [
+            f"And for HTTPS, since port {HTTPS_PORT} cannot be had here (some tools know no other):",
+            f"  export MASTHEAD_HTTPS_PORT={hub.https_port}",
         ]
     return "\n".join(lines)
 

@@ -1,8 +1,8 @@
 """One device's MQTT connection, from CONNECT to the end.
 
 Invariants:
-1. A PUBACK goes out only after its message is on the disk (an answer to a method: after it was handed over),
-   in the order in which messages came.
+1. A PUBACK goes out only after its message is on the disk (an answer to a method: after it was handed over;
+   a request to the twin: after it was answered), in the order in which messages came.
 2. Nothing the peer does costs anyone else more than a line in the log, or more memory than a bound.
 """
 
@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+import ssl
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from . import mqtt, topics
 from .auth import Admission, Authenticator, BadCredentials, NotAuthorized
@@ -22,9 +23,10 @@ from .limits import Limits
 from .line import Line
 from .methods import Methods
 from .notices import NoticeBoard
-from .records import Arrival, MethodResult, StoreFailed
+from .records import Arrival, HubError, MethodResult, PreconditionFailed, StoreFailed, UnknownDevice
 from .store import Store
 from .storing import Storing, Ticket
+from .twin_link import TwinLink
 
 _CONNECT_WITHIN_S = 10.0
 _MAX_CONNECT_BYTES = 16_384
@@ -32,6 +34,7 @@ _MAX_MESSAGE_BYTES = 262_144
 _MAX_PACKET_BYTES = _MAX_MESSAGE_BYTES + 65_535 + 4  # with topic and packet id
 _MAX_UNSTORED_BYTES = 1_048_576
 _TICKET_BYTES = 500  # what a message takes here beside its content
+_MAX_UNREAD_BYTES = 1_048_576
 _MAX_KEEP_ALIVE_S = 1177  # what IoT Hub makes of a longer one, or none
 
 logger = logging.getLogger(__name__)
@@ -106,6 +109,13 @@ class Connection:
         """Call a direct method of the device. Raises DeviceOffline, MethodTimeout."""
         return await self._methods.call(name, payload, timeout_s)
 
+    def desired_changed(self, changes: Mapping[str, Any], version: int) -> None:
+        """The back end has made these changes of the device's desired properties."""
+        if self._writer.transport.get_write_buffer_size() > _MAX_UNREAD_BYTES:
+            self.close("it does not read what it is told")
+            return
+        self._twin.changed(changes, version)
+
     def stored(self, tickets: list[Ticket]) -> None:
         """Storing.Sender: confirm."""
         self._went_on(tickets)
@@ -127,8 +137,13 @@ class Connection:
             if (fault := self._server.faults.take("refuse", connect.client_id)) is not None:
                 await self._refuse(int(fault.value or mqtt.NOT_AUTHORIZED))
                 raise mqtt.ProtocolError(f"{connect.client_id}, fault: {fault}")
+            tls: ssl.SSLObject | None = self._writer.get_extra_info("ssl_object")
             admission = await asyncio.to_thread(
-                self._server.authenticator.admit, connect.client_id, connect.username, connect.password
+                self._server.authenticator.admit,
+                connect.client_id,
+                connect.username,
+                connect.password,
+                None if tls is None else tls.getpeercert(True),
             )
         except mqtt.UnknownProtocol:
             await self._refuse(mqtt.BAD_PROTOCOL)
@@ -161,19 +176,19 @@ class Connection:
         store = self._server.store
         self._delivery = Delivery(store.c2d, self._server.board, self.device_id, self._line)
         self._methods = Methods(self.device_id, self._line)
+        self._twin = TwinLink(store.twins, self.device_id, self._line)
         await self._server.enter(self)
         sending = asyncio.create_task(self._send())
         try:
             clean = connect.clean_session
-            session = await asyncio.to_thread(store.registry.begin_session, self.device_id, clean)
+            session = await self._session(clean, admission)
             self._persistent = not clean
             self._line.send("connack", mqtt.connack(mqtt.ACCEPTED, session is not None))
             self._line.accepted()
             if session is not None:
-                self._delivery.subscribed(session.get(topics.c2d_filter(self.device_id)))
-                self._methods.subscribed(topics.METHODS_FILTER in session)
+                self._subscribed(session)
             await self._receive(connect.keep_alive_s, admission)
-        except (mqtt.ProtocolError, StoreFailed) as error:
+        except (mqtt.ProtocolError, HubError) as error:
             self.close(str(error))
         finally:
             self._watch = _nothing
@@ -185,6 +200,15 @@ class Connection:
                 await self._delivery.release()
             finally:
                 self._server.leave(self)
+
+    async def _session(self, clean: bool, admission: Admission) -> Mapping[str, int] | None:
+        """Begin it, unless the device was changed since it was let in. Raises HubError."""
+        begin = self._server.store.registry.begin_session
+        try:
+            return await asyncio.to_thread(begin, self.device_id, clean, admission.device.etag)
+        except (UnknownDevice, PreconditionFailed):
+            await self._refuse(mqtt.NOT_AUTHORIZED)
+            raise
 
     async def _send(self) -> None:
         try:
@@ -222,6 +246,9 @@ class Connection:
         match packet:
             case mqtt.Publish(topic) if topic.startswith(topics.METHOD_ANSWERS):
                 await self._answered(packet)
+            case mqtt.Publish(topic) if topic.startswith(topics.TWINS):
+                await self._twin.asked(topic, packet.body)
+                await self._confirm(packet)
             case mqtt.Publish():
                 await self._store(packet, admission)
             case mqtt.Puback(packet_id):
@@ -261,8 +288,12 @@ class Connection:
         self._put(arrival, Ticket(packet.packet_id, size_bytes + _TICKET_BYTES, due))
 
     async def _answered(self, packet: mqtt.Publish) -> None:
-        """Hand over the answer to a method; its PUBACK waits for those before it."""
+        """Hand over the answer to a method."""
         self._methods.answered(packet.topic, packet.body)
+        await self._confirm(packet)
+
+    async def _confirm(self, packet: mqtt.Publish) -> None:
+        """There is nothing to store of it, and its PUBACK waits for those before it."""
         await self._room()
         self._put(None, Ticket(packet.packet_id, _TICKET_BYTES))
 
@@ -282,12 +313,16 @@ class Connection:
             granted = {}
         if self._persistent:
             await asyncio.to_thread(self._server.store.registry.subscribe, self.device_id, granted)
-        if topics.c2d_filter(self.device_id) in granted:
-            self._delivery.subscribed(granted[topics.c2d_filter(self.device_id)])
-        if topics.METHODS_FILTER in granted:
-            self._methods.subscribed(True)
+        self._subscribed(granted)
         codes = [granted.get(topic, mqtt.SUBSCRIPTION_REFUSED) for topic, _ in filters]
         self._line.send("suback", mqtt.suback(packet_id, codes))
+
+    def _subscribed(self, granted: Mapping[str, int]) -> None:
+        if (qos := granted.get(topics.c2d_filter(self.device_id))) is not None:
+            self._delivery.subscribed(qos)
+        if topics.METHODS_FILTER in granted:
+            self._methods.subscribed(True)
+        self._twin.subscribed(granted)
 
     async def _unsubscribe(self, packet_id: int, filters: tuple[str, ...]) -> None:
         if self._persistent:
@@ -296,6 +331,7 @@ class Connection:
             self._delivery.subscribed(None)
         if topics.METHODS_FILTER in filters:
             self._methods.subscribed(False)
+        self._twin.unsubscribed(filters)
         self._line.send("unsuback", mqtt.unsuback(packet_id))
 
 

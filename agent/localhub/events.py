@@ -6,9 +6,21 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from .database import Database
+from .database import Database, partition_of
 from .records import Arrival, Event
+
+_READ_BYTES = 262_144
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The events of a partition: the numbers of the first and the last, and when that was stored."""
+
+    first: int
+    last: int
+    last_enqueued_s: float
 
 
 class EventLog:
@@ -22,9 +34,7 @@ class EventLog:
         """Store all in this order with one commit; on the disk when it returns."""
         now = self._now()
         with self._database.write() as db:
-            events = [
-                Event(_insert(db, now, a), a.device_id, now, a.system, a.properties, a.body) for a in arrivals
-            ]
+            events = [_insert(db, now, arrival) for arrival in arrivals]
             db.executemany(
                 "UPDATE device SET last_activity_s = ? WHERE device_id = ?",
                 [(now, device_id) for device_id in {a.device_id for a in arrivals}],
@@ -50,6 +60,42 @@ class EventLog:
             ).fetchall()
         return [_event(row) for row in reversed(rows)]
 
+    def read(self, partition: int, number: int, limit: int = 100) -> list[Event]:
+        """The events of a partition from ``number`` on, oldest first: at most ``limit``, and only so many as
+        it takes to hold 262,144 bytes."""
+        events: list[Event] = []
+        size = 0
+        with self._database.read() as db:
+            rows = db.execute(
+                "SELECT * FROM event WHERE partition = ? AND number >= ? ORDER BY number LIMIT ?",
+                (partition, number, limit),
+            )
+            for row in rows:
+                events.append(_event(row))
+                size += len(row["body"]) + len(row["properties"]) + len(row["system"])
+                if size >= _READ_BYTES:
+                    break
+            rows.close()
+        return events
+
+    def span(self, partition: int) -> Span | None:
+        """What a partition holds, None if nothing."""
+        with self._database.read() as db:
+            select = "SELECT number, enqueued_s FROM event WHERE partition = ? ORDER BY number"
+            first = db.execute(f"{select} LIMIT 1", (partition,)).fetchone()
+            last = db.execute(f"{select} DESC LIMIT 1", (partition,)).fetchone()
+        return None if first is None else Span(first["number"], last["number"], last["enqueued_s"])
+
+    def number_since(self, partition: int, at_s: float) -> int | None:
+        """The number of the partition's first event that was stored later than ``at_s``, None if none was."""
+        with self._database.read() as db:
+            row = db.execute(
+                "SELECT number FROM event WHERE partition = ? AND enqueued_s > ?"
+                " ORDER BY enqueued_s, number LIMIT 1",
+                (partition, at_s),
+            ).fetchone()
+        return None if row is None else int(row["number"])
+
     def object_ids(self, device_id: str, run: str | None = None) -> set[str]:
         """The ids ``<run>-<sequence>`` of all stored objects that have both keys, one by one or in arrays.
 
@@ -62,14 +108,22 @@ class EventLog:
         return found
 
 
-def _insert(db: sqlite3.Connection, now: float, arrival: Arrival) -> int:
-    cursor = db.execute(
-        "INSERT INTO event (device_id, enqueued_s, system, properties, body) VALUES (?, ?, ?, ?, ?)",
-        (arrival.device_id, now, json.dumps(arrival.system), json.dumps(arrival.properties), arrival.body),
-    )
-    sequence = cursor.lastrowid
-    assert sequence is not None  # noqa: S101  (an INSERT always sets it; for the type checker)
-    return sequence
+def _insert(db: sqlite3.Connection, now: float, arrival: Arrival) -> Event:
+    partition = partition_of(arrival.device_id)
+    row = db.execute(
+        "INSERT INTO event (device_id, enqueued_s, system, properties, body, partition, number) VALUES"
+        " (?1, ?2, ?3, ?4, ?5, ?6, (SELECT coalesce(max(number), -1) + 1 FROM event WHERE partition = ?6))"
+        " RETURNING *",
+        (
+            arrival.device_id,
+            now,
+            json.dumps(arrival.system),
+            json.dumps(arrival.properties),
+            arrival.body,
+            partition,
+        ),
+    ).fetchone()
+    return _event(row)
 
 
 def _event(row: sqlite3.Row) -> Event:
@@ -80,6 +134,8 @@ def _event(row: sqlite3.Row) -> Event:
         json.loads(row["system"]),
         json.loads(row["properties"]),
         row["body"],
+        row["partition"],
+        row["number"],
     )
 
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv4Address
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from .c2d import DEFAULT_TTL_S
-from .ca import server_files
+from .ca import ServerFiles, server_files
 from .faults import Fault, Faults
+from .identities import DeviceStatus, Identities
 from .listener import Listener, is_taken
 from .methods import CallLog, check_call
 from .notices import NoticeBoard, Subscription
+from .ports import loopback_addresses
 from .records import (
     Ack,
     C2dMessage,
@@ -26,7 +26,9 @@ from .records import (
     MethodResult,
     MethodState,
 )
+from .service_side import AMQP_PORT, ServiceSide
 from .store import Store
+from .websocket import Bridge
 
 MQTT_PORT = 8883
 """The SDK's, which knows no other."""
@@ -34,22 +36,16 @@ MQTT_PORT = 8883
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceStatus:
-    """A device and how it is: ``waiting`` is the number of messages to it that are not delivered yet."""
-
-    device: Device
-    connected: bool
-    waiting: int
-
-
 class LocalHub:
-    """Azure IoT Hub's device side over MQTT 3.1.1 and TLS, on loopback, its state in ``data_dir``.
+    """Azure IoT Hub over TLS, on loopback, its state in ``data_dir``: MQTT 3.1.1 for devices, AMQP 1.0 and
+    HTTPS for the back end (and for devices with WebSockets).
 
-    ``host``: the address to bind; None for 127.0.0.1, or the next 127.0.0.N whose port is free.
+    ``host``: the address to bind; None for 127.0.0.1, or the next 127.0.0.N whose ``port`` (MQTT's) is free.
+    ``https_port``: None for 443, or where that may not be bound the next free one from 8443.
     ``faults``: how it misbehaves from the start; ``hub.faults`` changes that at any time (see faults.py).
     After ``start``: ``host`` is the name that connection strings use, ``address`` what is bound,
-    ``ca_file`` the certificate (PEM) that clients must trust, ``store`` all that is kept.
+    ``ca_file`` the certificate (PEM) that clients must trust, ``https_port`` and ``amqp_port`` are numbers,
+    ``store`` all that is kept, ``identities`` the devices as the back end handles them.
 
     Thread safety: ``start``, ``stop``, ``subscribe`` and ``call_method`` belong to one event loop (other
     threads: ``HubThread.run``). All else may be called from any thread and may wait for the disk, so
@@ -57,12 +53,19 @@ class LocalHub:
     """
 
     def __init__(
-        self, data_dir: Path, host: str | None = None, port: int = MQTT_PORT, faults: Iterable[Fault] = ()
+        self,
+        data_dir: Path,
+        host: str | None = None,
+        port: int = MQTT_PORT,
+        faults: Iterable[Fault] = (),
+        https_port: int | None = None,
     ) -> None:
         self.host = ""
         self.address = ""
         self.port = port
-        self._addresses = tuple(_addresses(host))
+        self.https_port = https_port
+        self.amqp_port = AMQP_PORT
+        self._addresses = tuple(loopback_addresses(host))
         self._directory = data_dir
         self._board = NoticeBoard()
         self._calls = CallLog(self._board, self._now)
@@ -73,15 +76,21 @@ class LocalHub:
         self._loop = asyncio.get_running_loop()
         self.store = await asyncio.to_thread(Store, self._directory, self._now)
         self._listener = Listener(self.store, self._board, self.faults, self._now)
+        self.identities = Identities(self.store, self._listener, self._loop)
         try:
             await asyncio.to_thread(self.faults.attach, self._perform, self._faults_changed)
-            await self._listen()
+            files = await self._listen()
+            try:
+                await self._serve_back_end(files)
+            except BaseException:
+                await self._listener.stop()
+                raise
         except BaseException:
             self.faults.detach()
             self.store.close()
             raise
 
-    async def _listen(self) -> None:
+    async def _listen(self) -> ServerFiles:
         for address in self._addresses:
             try:
                 files = await asyncio.to_thread(server_files, self._directory / "tls", address)
@@ -93,14 +102,27 @@ class LocalHub:
                 continue
             self.ca_file, self.address = files.ca, str(address)
             self.host = "localhost" if self.address == "127.0.0.1" else self.address
-            return
+            return files
         taken = " to ".join(dict.fromkeys(map(str, (self._addresses[0], self._addresses[-1]))))
         raise HubUnavailable(f"port {self.port} is taken on {taken}")
+
+    async def _serve_back_end(self, files: ServerFiles) -> None:
+        self._service = ServiceSide(
+            self,
+            self._board,
+            Bridge(self._listener.serve, self._listener.strangers),
+            names=(self.host, self.address),
+            send=self.send_c2d,
+            now=self._now,
+        )
+        await self._service.start(files, self.faults, self.https_port)
+        self.https_port, self.amqp_port = self._service.https_port, self._service.amqp_port
 
     async def stop(self) -> None:
         """Close every connection and the store; what has arrived is stored."""
         self.faults.detach()
         await self._listener.stop()
+        await self._service.stop()
         await asyncio.to_thread(self.store.close)
 
     def subscribe(self, capacity: int = 1000) -> Subscription:
@@ -120,7 +142,7 @@ class LocalHub:
 
     def create_device(self, device_id: str) -> Device:
         """Raises InvalidRequest, DeviceExists."""
-        return self.store.registry.create(device_id)
+        return self.identities.create(device_id).device
 
     def ensure_device(self, device_id: str) -> Device:
         """The device, created if missing. Raises InvalidRequest."""
@@ -128,9 +150,7 @@ class LocalHub:
 
     def set_device_enabled(self, device_id: str, enabled: bool) -> None:
         """Let the device connect or not; disabled it is cut off at once. Raises UnknownDevice."""
-        self.store.registry.set_enabled(device_id, enabled)
-        if not enabled:
-            self._loop.call_soon_threadsafe(self._listener.drop, device_id, "disabled")
+        self.identities.set_enabled(device_id, enabled)
 
     def connected(self) -> frozenset[str]:
         """The ids of the devices that are connected now."""
@@ -138,11 +158,7 @@ class LocalHub:
 
     def devices(self) -> list[DeviceStatus]:
         """Every device, by id."""
-        connected = self.connected()
-        return [
-            DeviceStatus(device, device.device_id in connected, self.store.c2d.pending(device.device_id))
-            for device in self.store.registry.all()
-        ]
+        return self.identities.statuses()
 
     def send_c2d(
         self,
@@ -154,6 +170,9 @@ class LocalHub:
         expires_in_s: float = DEFAULT_TTL_S,
         ack: Ack = "none",
         properties: Mapping[str, str] | None = None,
+        user_id: str | None = None,
+        content_type: str | None = None,
+        content_encoding: str | None = None,
     ) -> C2dMessage:
         """Queue a message for the device, connected or not. Raises UnknownDevice, InvalidRequest, QueueFull.
 
@@ -168,18 +187,28 @@ class LocalHub:
             expires_in_s=expires_in_s,
             ack=ack,
             properties=properties,
+            user_id=user_id,
+            content_type=content_type,
+            content_encoding=content_encoding,
         )
         self._loop.call_soon_threadsafe(self._listener.queued, message)
         return message
 
     async def call_method(
-        self, device_id: str, name: str, payload: bytes = b"null", *, timeout_s: float = 30.0
+        self,
+        device_id: str,
+        name: str,
+        payload: bytes = b"null",
+        *,
+        timeout_s: float = 30.0,
+        connect_within_s: float = 0.0,
     ) -> MethodResult:
         """Call a direct method and wait for its answer. The hub's event loop only.
 
-        ``payload``: JSON of at most 131,072 bytes; ``timeout_s``: 5 to 300. Raises UnknownDevice,
-        InvalidRequest, DeviceOffline, MethodTimeout, and nothing for the status of an answer. What becomes of
-        a call is told by ``method_calls`` and by ``MethodChanged`` notices, too.
+        ``payload``: JSON of at most 131,072 bytes; ``timeout_s``: 5 to 300; ``connect_within_s``: how long to
+        wait for a device that is not connected. Raises UnknownDevice, InvalidRequest, DeviceOffline,
+        MethodTimeout, and nothing for the status of an answer. What becomes of a call is told by
+        ``method_calls`` and by ``MethodChanged`` notices, too.
         """
         check_call(name, payload, timeout_s)
         await asyncio.to_thread(self.store.registry.get, device_id)
@@ -187,7 +216,7 @@ class LocalHub:
         state: MethodState = "no-answer"
         result: MethodResult | None = None
         try:
-            result = await self._listener.call(device_id, name, payload, timeout_s)
+            result = await self._listener.call(device_id, name, payload, timeout_s, connect_within_s)
             state = "answered"
         except DeviceOffline:
             state = "offline"
@@ -218,16 +247,3 @@ class LocalHub:
         active = self.faults.active()
         logger.warning("faults: %s", "; ".join(map(str, active)) if active else "none any more")
         self._loop.call_soon_threadsafe(self._listener.faults_changed, cleared)
-
-
-def _addresses(host: str | None) -> Iterator[IPv4Address]:
-    if host is None:
-        yield from (IPv4Address(f"127.0.0.{n}") for n in range(1, 255))
-        return
-    try:
-        address = IPv4Address("127.0.0.1" if host == "localhost" else host)
-    except AddressValueError:
-        raise HubUnavailable(f"host {host!r}: expected localhost or an address 127.x.y.z") from None
-    if not address.is_loopback:
-        raise HubUnavailable(f"host {host!r}: only loopback addresses (127.x.y.z) are served")
-    yield address

@@ -6,6 +6,7 @@ Times are Unix seconds, UTC; their names end in ``_s``.
     ├── HubUnavailable     "another hub uses /home/ann/.local/share/masthead-hub"  (nothing was started)
     ├── UnknownDevice      "no device 'mast-7'"                                    (create it first)
     ├── DeviceExists       "device 'mast-1' exists"
+    ├── PreconditionFailed "the twin of 'mast-1' has another ETag"                 (read it again first)
     ├── InvalidRequest     "body and properties are 70000 bytes, at most 65536"    (a person must act)
     ├── UnknownFault       "no fault 'refuze', did you mean 'refuse'?"
     ├── QueueFull          "50 messages wait for 'mast-1'"                         (try again later)
@@ -21,9 +22,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-C2dState = Literal["queued", "delivered", "expired", "dead-lettered"]
-"""queued: waiting, or sent and not yet acknowledged; the other three are final. delivered: the device's
-PUBACK has come; expired: its time ran out first; dead-lettered: sent ten times and never acknowledged."""
+C2dState = Literal["queued", "delivered", "expired", "dead-lettered", "purged"]
+"""queued: waiting, or sent and not yet acknowledged; the others are final. delivered: the device's PUBACK has
+come; expired: its time ran out first; dead-lettered: sent ten times and never acknowledged; purged: taken out
+of the queue by the back end."""
 
 MethodState = Literal["called", "answered", "offline", "no-answer"]
 """called: the answer is waited for; the other three are final. offline: the device is not connected, not
@@ -49,6 +51,10 @@ class UnknownDevice(HubError):
 
 class DeviceExists(HubError):
     """There is such a device already."""
+
+
+class PreconditionFailed(HubError):
+    """It was changed since the ETag that was given."""
 
 
 class InvalidRequest(HubError):
@@ -77,7 +83,11 @@ class StoreFailed(HubError):
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """An identity. Keys are base64 of 32 bytes; ``generation_id`` tells two devices of one id apart."""
+    """An identity. Keys are base64 of 16 to 64 bytes; ``generation_id`` tells two devices of one id apart.
+
+    With a thumbprint (SHA-1 or SHA-256 of a certificate in hexadecimal) it is known by that, and not by its
+    keys. ``etag``: of this state. ``status_s``: since when it is enabled or not.
+    """
 
     device_id: str
     primary_key: str
@@ -86,6 +96,11 @@ class Device:
     generation_id: str
     created_s: float
     last_activity_s: float | None
+    etag: str = "AAAAAAAAAAE="
+    status_reason: str | None = None
+    status_s: float = 0.0
+    primary_thumbprint: str | None = None
+    secondary_thumbprint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +119,8 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A stored message from a device. ``sequence`` rises over all devices and never repeats."""
+    """A stored message from a device. ``sequence`` rises over all devices and never repeats; ``number`` does
+    so within ``partition``, without gaps, from 0."""
 
     sequence: int
     device_id: str
@@ -112,11 +128,14 @@ class Event:
     system: Mapping[str, str]
     properties: Mapping[str, str]
     body: bytes
+    partition: int = 0
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class C2dMessage:
-    """A message to a device. ``delivery_count``: how often sent; ``state_s``: since when it has its state."""
+    """A message to a device. ``delivery_count``: how often sent; ``state_s``: since when it has its state.
+    The last three are the sender's system properties of those names, for the device to read."""
 
     sequence: int
     device_id: str
@@ -130,6 +149,9 @@ class C2dMessage:
     delivery_count: int
     state: C2dState
     state_s: float
+    user_id: str | None = None
+    content_type: str | None = None
+    content_encoding: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,15 +11,18 @@ from pathlib import Path
 from .c2d import C2dQueue
 from .database import Database
 from .events import EventLog
+from .feedback import FeedbackQueue
 from .records import HubUnavailable, StoreFailed
 from .registry import Registry
+from .twins import TwinStore
 
 
 class Store:
     """What a hub knows, kept in ``directory`` (made with 0700).
 
-    ``registry``: devices, policies, sessions; ``events``: D2C; ``c2d``: C2D. Each survives kill -9 once
-    its method has returned. Raises HubUnavailable if another process holds the directory.
+    ``registry``: devices, policies, sessions; ``events``: D2C; ``c2d``: C2D, ``feedback``: on those;
+    ``twins``. Each survives kill -9 once its method has returned. Raises HubUnavailable if another process
+    holds the directory.
 
     Thread safety: any thread. Each call may wait for the disk, so an event loop calls it in a thread.
     """
@@ -34,7 +37,9 @@ class Store:
             raise HubUnavailable(f"{directory / 'hub.db'}: {error}") from error
         self.registry = Registry(self._database, now)
         self.events = EventLog(self._database, now)
-        self.c2d = C2dQueue(self._database, now)
+        self.feedback = FeedbackQueue(self._database, now)
+        self.c2d = C2dQueue(self._database, now, self.feedback)
+        self.twins = TwinStore(self._database, now)
 
     def close(self) -> None:
         """Close the files and let another hub use the directory. May be called twice."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Literal
 from urllib.parse import quote, unquote
 
 from .records import C2dMessage
@@ -18,6 +19,18 @@ METHODS_FILTER = "$iothub/methods/POST/#"
 METHOD_ANSWERS = "$iothub/methods/res/"
 """What the topics of their answers begin with."""
 
+TWINS = "$iothub/twin/"
+"""What all topics of twins begin with."""
+
+TWIN_ANSWERS_FILTER = "$iothub/twin/res/#"
+"""The topic filter for answers to a device's requests to its twin."""
+
+TWIN_CHANGES_FILTER = "$iothub/twin/PATCH/properties/desired/#"
+"""The topic filter for changes of desired properties."""
+
+_TWIN_REQUEST = re.compile(
+    r"\$iothub/twin/(?:(GET)|PATCH/properties/reported)/\?\$rid=([^/?&=]{1,200})(?:&[^/]{0,200})?"
+)
 _METHOD_ANSWER = re.compile(re.escape(METHOD_ANSWERS) + r"(-?[0-9]{1,9})/\?\$rid=([^/?&=]{1,200})")
 
 _SYSTEM_NAMES = {
@@ -40,8 +53,8 @@ def subscribable(device_id: str) -> frozenset[str]:
         {
             c2d_filter(device_id),
             METHODS_FILTER,
-            "$iothub/twin/res/#",
-            "$iothub/twin/PATCH/properties/desired/#",
+            TWIN_ANSWERS_FILTER,
+            TWIN_CHANGES_FILTER,
         }
     )
 
@@ -67,6 +80,9 @@ def c2d(message: C2dMessage) -> str:
     bag = {
         "$.mid": message.message_id,
         "$.cid": message.correlation_id,
+        "$.uid": message.user_id,
+        "$.ct": message.content_type,
+        "$.ce": message.content_encoding,
         "$.to": f"/devices/{message.device_id}/messages/deviceBound",
         "$.exp": f"{expires:%Y-%m-%dT%H:%M:%S.%f}0Z",  # seven digits, as .NET prints a time
         "iothub-ack": message.ack,
@@ -84,6 +100,23 @@ def method_answer(topic: str) -> tuple[int, str] | None:
     """Status and request id of a direct method's answer, None if the topic is not of that form."""
     match = _METHOD_ANSWER.fullmatch(topic)
     return None if match is None else (int(match[1]), unquote(match[2]))
+
+
+def twin_request(topic: str) -> tuple[Literal["get", "report"], str] | None:
+    """What a device asks of its twin, and the request id as it came; None if it is no such request."""
+    match = _TWIN_REQUEST.fullmatch(topic)
+    return None if match is None else ("get" if match[1] else "report", match[2])
+
+
+def twin_answer(status: int, request_id: str, version: int | None = None) -> str:
+    """The topic that answers such a request. ``version``: of the reported properties, where they changed."""
+    changed = "" if version is None else f"&$version={version}"
+    return f"$iothub/twin/res/{status}/?$rid={request_id}{changed}"
+
+
+def twin_change(version: int) -> str:
+    """The topic that tells a device of a change of its desired properties."""
+    return f"$iothub/twin/PATCH/properties/desired/?$version={version}"
 
 
 def _unquoted(entry: str) -> tuple[str, str]:

@@ -197,6 +197,36 @@ def test_a_subscription_outlives_a_restart_of_the_hub(
         second.stop()
 
 
+def test_a_twin_is_read_reported_and_changed(hub: LocalHub, open_client: Callable[..., Any]) -> None:
+    """What the SDK's three calls for twins do: get_twin, patch_twin_reported_properties, and the handler."""
+    client, changes = open_client(hub.device_connection_string("mast-1"), hub.ca_file), Inbox()
+    client.connect()
+    hub.identities.update_twin("mast-1", tags={"site": "north"}, desired={"interval": 60})
+    client.patch_twin_reported_properties({"interval": 60, "größe": {"höhe": "½"}})
+    assert client.get_twin() == {
+        "desired": {"interval": 60, "$version": 2},
+        "reported": {"interval": 60, "größe": {"höhe": "½"}, "$version": 2},
+    }
+    client.on_twin_desired_properties_patch_received = changes
+    hub.identities.update_twin("mast-1", desired={"interval": 10, "mode": None})
+    assert changes.next() == {"interval": 10, "mode": None, "$version": 3}
+    with pytest.raises(sdk.ClientError) as caught:
+        client.patch_twin_reported_properties({"no name": 1})
+    assert "400" in str(caught.value.__cause__)
+    assert client.get_twin()["reported"]["$version"] == 2
+
+
+def test_a_deleted_device_is_cut_off_and_refused(hub: LocalHub, open_client: Callable[..., Any]) -> None:
+    """Deleted while it is connected: the connection ends, and the next one is refused."""
+    text = hub.device_connection_string("mast-1")
+    client = open_client(text, hub.ca_file)
+    client.connect()
+    hub.identities.delete("mast-1")
+    eventually(lambda: not client.connected)
+    with pytest.raises(sdk.CredentialError):
+        open_client(text, hub.ca_file).connect()
+
+
 @pytest.mark.parametrize("change", ["key", "device", "disabled"])
 def test_wrong_credentials_are_refused(hub: LocalHub, open_client: Callable[..., Any], change: str) -> None:
     """A wrong key, an unknown device and a disabled one: the SDK says CredentialError."""

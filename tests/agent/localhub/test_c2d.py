@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from azure.iot.device import Message
+from azure.iot.device.iothub.pipeline.mqtt_topic_iothub import extract_message_properties_from_topic
 
+from agent.localhub import topics
 from agent.localhub.c2d import LOCK_S, MAX_DELIVERIES, MAX_PENDING
 from agent.localhub.records import C2dMessage, InvalidRequest, QueueFull, UnknownDevice
 from agent.localhub.store import Store
@@ -127,6 +130,35 @@ def test_what_azure_would_refuse_is_refused(store: Store, options: dict[str, obj
     arguments = {"body": b"x"} | options
     with pytest.raises(InvalidRequest, match=match):
         store.c2d.add("mast-1", **arguments)  # type: ignore[arg-type]
+
+
+def test_a_device_reads_what_the_sender_says(store: Store) -> None:
+    """The SDK finds every system property in the topic."""
+    message = store.c2d.add(
+        "mast-1",
+        b"x",
+        message_id="m",
+        correlation_id="c",
+        user_id="ann/ä",
+        content_type="application/json; charset=utf-8",
+        content_encoding="utf-8",
+        properties={"a&b": "c=d"},
+    )
+    read = Message(message.body)
+    extract_message_properties_from_topic(topics.c2d(message), read)
+    assert (read.message_id, read.correlation_id, read.user_id) == ("m", "c", "ann/ä")
+    assert (read.content_type, read.content_encoding) == ("application/json; charset=utf-8", "utf-8")
+    assert read.custom_properties == {"a&b": "c=d"}
+
+
+def test_nobody_waits_for_what_is_over(store: Store, clock: FakeClock) -> None:
+    """The next expiry is that of a message that waits, or none."""
+    store.c2d.add("mast-1", b"x", expires_in_s=5)
+    store.c2d.take("mast-1", 1)
+    store.c2d.delivered(1)
+    assert store.c2d.next_expiry_s() is None
+    store.c2d.add("mast-1", b"x", expires_in_s=10)
+    assert store.c2d.next_expiry_s() == clock.wall() + 10
 
 
 def test_an_unknown_device_gets_no_messages(store: Store) -> None:

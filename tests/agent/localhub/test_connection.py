@@ -6,12 +6,15 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from agent.localhub.device_settings import DeviceSettings
 from agent.localhub.hub import LocalHub
+from agent.localhub.registry import Registry
 
 from .client import RawClient, connect, eventually, packet, publish, subscribe, token
 
@@ -224,6 +227,46 @@ def test_disabling_a_device_cuts_it_off(hub: LocalHub) -> None:
         assert client.login() == (0, 5)
 
 
+def test_a_deleted_device_is_cut_off(hub: LocalHub) -> None:
+    """At once, and refused when it comes back; made anew, it is another one with other keys."""
+    key = hub.store.registry.get("mast-1").primary_key
+    with RawClient(hub) as client:
+        client.login()
+        hub.identities.delete("mast-1")
+        assert client.is_closed()
+    password = token(key, "localhost/devices/mast-1", time.time() + 3600)
+    for _ in range(2):
+        with RawClient(hub) as client:
+            assert client.log_in_with("mast-1", password) == (0, 5)
+        hub.ensure_device("mast-1")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda registry: registry.set_enabled("mast-1", False),
+        lambda registry: registry.update("mast-1", DeviceSettings(primary_key="QUJD" * 8)),
+        lambda registry: registry.delete("mast-1"),
+    ],
+    ids=["disabled", "new-key", "deleted"],
+)
+def test_a_device_that_was_changed_while_it_was_let_in_is_refused(
+    hub: LocalHub, monkeypatch: pytest.MonkeyPatch, change: Callable[[Registry], object]
+) -> None:
+    """Changed between its credentials and its session: CONNACK 5, and nothing of a connection is left."""
+    begin = hub.store.registry.begin_session
+
+    def late(*arguments: Any) -> Any:
+        change(hub.store.registry)
+        return begin(*arguments)
+
+    monkeypatch.setattr(hub.store.registry, "begin_session", late)
+    with RawClient(hub) as client:
+        assert client.login() == (0, 5)
+        assert client.is_closed()
+    eventually(lambda: not hub.connected())
+
+
 @pytest.mark.parametrize(
     ("username", "password", "code"),
     [
@@ -266,6 +309,14 @@ MALFORMED: dict[str, Callable[[], bytes]] = {
     "SUBSCRIBE with reserved bits": lambda: packet(0x82, b"\x00\x01\x00\x01a\x04"),
     "UNSUBSCRIBE without filters": lambda: packet(0xA2, b"\x00\x01"),
     "PUBACK with a tail": lambda: packet(0x40, b"\x00\x01\x00"),
+    "SUBSCRIBE with no flags": lambda: packet(0x80, subscribe(1, (DEVICEBOUND, 1))[2:]),
+    "UNSUBSCRIBE with wrong flags": lambda: packet(0xA0, b"\x00\x01\x00\x01a"),
+    "PUBACK with flags": lambda: packet(0x42, b"\x00\x01"),
+    "PINGREQ with flags": lambda: packet(0xC1),
+    "DISCONNECT with flags": lambda: packet(0xE1),
+    "QoS 2 to the twin": lambda: publish("$iothub/twin/GET/?$rid=1", b"", first=0x34),
+    "another hub's topic": lambda: publish("$iothub/modules/twin/GET/?$rid=1", b""),
+    "a report of more than fits a packet": lambda: packet(0x32, bytes(400_000))[:9],
     "PINGREQ with a body": lambda: packet(0xC0, b"\x00"),
     "a second CONNECT": lambda: connect("mast-1", "u", "p"),
     "a packet for clients": lambda: packet(0x20, b"\x00\x00"),
@@ -352,6 +403,7 @@ noise = st.one_of(
         st.sampled_from(
             [
                 publish(EVENTS, b"x"),
+                publish("$iothub/twin/PATCH/properties/reported/?$rid=1", b'{"a": [1, {"b": null}]}'),
                 subscribe(1, (DEVICEBOUND, 1)),
                 connect("mast-1", "localhost/mast-1/?api", "p"),
             ]

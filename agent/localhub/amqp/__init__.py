@@ -1,0 +1,1 @@
+"""AMQP 1.0 as IoT Hub's service side speaks it."""

@@ -1,0 +1,121 @@
+"""Who may use the hub's service side: shared access policies and their rights.
+
+https://learn.microsoft.com/azure/iot-hub/authenticate-authorize-sas
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import hmac
+import re
+import time
+from collections.abc import Callable, Collection
+from enum import Enum
+from urllib.parse import quote, unquote
+
+from .auth import NotAuthorized, Token
+from .registry import Registry
+
+
+class Right(Enum):
+    """What a policy may allow, as Azure spells it."""
+
+    REGISTRY_READ = "RegistryRead"
+    REGISTRY_WRITE = "RegistryWrite"
+    SERVICE_CONNECT = "ServiceConnect"
+    DEVICE_CONNECT = "DeviceConnect"
+
+
+RIGHTS: dict[str, frozenset[Right]] = {
+    "iothubowner": frozenset(Right),
+    "service": frozenset({Right.SERVICE_CONNECT}),
+    "device": frozenset({Right.DEVICE_CONNECT}),
+    "registryRead": frozenset({Right.REGISTRY_READ}),
+    "registryReadWrite": frozenset({Right.REGISTRY_READ, Right.REGISTRY_WRITE}),
+}
+"""The policies that every hub is created with."""
+
+
+_SCHEME = re.compile(r"\A(?:sb|amqps|https)://", re.IGNORECASE)
+
+
+class LacksRight(Exception):
+    """The policy is known and does not allow this. The text names it and the right."""
+
+
+class ServiceAuthenticator:
+    """Thread safety: any thread; may wait for the disk."""
+
+    def __init__(
+        self, registry: Registry, host_names: Collection[str], now: Callable[[], float] = time.time
+    ) -> None:
+        """``host_names``: by which a signature may call this hub, without a port."""
+        self._registry = registry
+        self._host_names = frozenset(name.lower() for name in host_names)
+        self._now = now
+
+    def admit(self, token: str, policy: str | None = None, resource: str | None = None) -> tuple[str, float]:
+        """(policy, until when in Unix seconds) of a shared access signature.
+
+        ``policy``: the one that was named outside the token, where that is so. ``resource``: the path that is
+        asked for, which the token's scope must be or be above; None for any. Clients sign a scope that is
+        quoted or not, with a key that is decoded from base64 or not: all four are right. Raises NotAuthorized
+        and BadCredentials (of auth.py) with the reason.
+        """
+        parsed = Token.parse(token)
+        name = parsed.policy or policy
+        if name is None:
+            raise NotAuthorized("the token names no policy (skn)")
+        key = self._key(name)
+        scope = unquote(parsed.scope)
+        host, _, path = _SCHEME.sub("", scope).lower().partition("/")
+        if host.partition(":")[0] not in self._host_names:
+            raise NotAuthorized(f"the token's scope is {scope[:120]!r}, another hub's")
+        if resource is not None and not f"{resource.strip('/').lower()}/".startswith(_folder(path)):
+            raise NotAuthorized(f"the token's scope is {scope[:120]!r}, which is not for {resource[:120]!r}")
+        if not _is_signed_with(parsed, key):
+            raise NotAuthorized(f"the token is not signed with the key of policy {name!r}")
+        overdue_s = self._now() - parsed.expires_s
+        if overdue_s >= 0:
+            raise NotAuthorized(f"the token expired {overdue_s:.0f} s ago")
+        return name, float(parsed.expires_s)
+
+    def admit_key(self, policy: str, key: str) -> str:
+        """The policy whose raw key this is. Raises NotAuthorized."""
+        if not hmac.compare_digest(self._key(policy).encode(), key.encode(errors="replace")):
+            raise NotAuthorized(f"that is not the key of policy {policy!r}")
+        return policy
+
+    def _key(self, policy: str) -> str:
+        key = self._registry.policy_key(policy)
+        if key is None:
+            raise NotAuthorized(f"no policy {policy[:64]!r}: there are {', '.join(RIGHTS)}")
+        return key
+
+
+def demand(policy: str, right: Right) -> None:
+    """Raises LacksRight unless ``policy`` has ``right``."""
+    if right not in RIGHTS.get(policy, frozenset()):
+        able = ", ".join(name for name, rights in RIGHTS.items() if right in rights)
+        raise LacksRight(f"policy {policy!r} lacks the right {right.value}, which {able} have")
+
+
+def _folder(path: str) -> str:
+    path = path.strip("/")
+    return f"{path}/" if path else ""
+
+
+def _is_signed_with(token: Token, key: str) -> bool:
+    plain = unquote(token.scope)
+    scopes = {token.scope, plain, quote(plain, safe="", errors="replace")}
+    keys = [key.encode()]
+    with contextlib.suppress(binascii.Error):
+        keys.append(base64.b64decode(key, validate=True))
+    found = False
+    for scope in scopes:
+        for secret in keys:
+            expected = hmac.digest(secret, f"{scope}\n{token.expires}".encode(errors="replace"), "sha256")
+            found |= hmac.compare_digest(expected, token.signature)
+    return found
