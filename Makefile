@@ -47,5 +47,5 @@ $(VENV)/.hub: setup.cfg pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.dev: setup.cfg pyproject.toml | $(VENV)/bin/python
 	@echo "Installing into $(VENV) …"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[hub,dev]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[hub,operator,dev]'
 	@touch $@ $(VENV)/.hub

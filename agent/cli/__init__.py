@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import importlib
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from agent import __version__
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 _COMMANDS = {
     "run": ("agent.cli.run:run_command", "Run the agent."),
@@ -21,6 +25,13 @@ _COMMANDS = {
     "release": ("agent.cli.device:release_command", "End manual mode."),
     "outbox": ("agent.cli.device:outbox_command", "Show what waits for the hub."),
     "hub": ("agent.cli.hub:hub_command", "Run a local IoT Hub."),
+    "device": ("agent.cli.devices:device_command", "Create, show and delete the hub's devices."),
+    "send": ("agent.cli.send:send_command", "Send a message to a device."),
+    "feedback": ("agent.cli.send:feedback_command", "Show what became of messages to devices."),
+    "monitor": ("agent.cli.monitor:monitor_command", "Show what devices send."),
+    "method": ("agent.cli.twins:method_command", "Call a direct method of a device."),
+    "twin": ("agent.cli.twins:twin_command", "Show, set and watch a device's twin."),
+    "completion": ("agent.cli.completion:completion_command", "Complete these words in your shell."),
 }
 _DEBUG = "--debug"
 
@@ -39,6 +50,14 @@ class _LazyGroup(click.Group):
         module, _, name = _COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(module), name)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        found = [
+            CompletionItem(n, help=line) for n, (_, line) in _COMMANDS.items() if n.startswith(incomplete)
+        ]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  (click's)
         with formatter.section("Commands"):

@@ -1,0 +1,65 @@
+"""What the operator's commands need: the hub of the environment, errors as one line, arguments from files."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from agent.operator.access import Access
+
+_PACKAGES = ("azure", "requests", "rich")
+
+
+@contextmanager
+def operating() -> Iterator[Access]:
+    """The hub that the environment names; what goes wrong with it is told in one line."""
+    from agent.operator.access import from_environment
+    from agent.operator.errors import OperatorError
+
+    try:
+        yield from_environment(os.environ)
+    except OperatorError as error:
+        raise click.ClickException(str(error)) from error
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if missing.partition(".")[0] not in _PACKAGES:
+            raise
+        raise click.ClickException(f"{missing} is missing: pip install 'masthead[operator]'") from error
+
+
+def notice(text: str) -> None:
+    """For a person, beside what a program reads."""
+    click.echo(text, err=True)
+
+
+def bytes_of(text: str) -> bytes:
+    """An argument itself, or with ``@FILE`` and ``-`` what they stand for. Raises ClickException."""
+    if text == "-":
+        return sys.stdin.buffer.read()
+    if text.startswith("@"):
+        return file_bytes(Path(text[1:]))
+    return os.fsencode(text)
+
+
+def file_bytes(path: Path) -> bytes:
+    """Raises ClickException."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise click.ClickException(f"{path}: {error.strerror}") from error
+
+
+def json_of(text: str, what: str) -> Any:
+    """An argument as JSON, with ``@FILE`` and ``-``. Raises UsageError."""
+    try:
+        return json.loads(bytes_of(text))
+    except (ValueError, RecursionError) as error:
+        raise click.UsageError(f"{what} is no JSON: {error} (a text needs its quotes: '\"on\"')") from None
