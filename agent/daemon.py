@@ -19,12 +19,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from hw.board import detect
 from hw.clock import Clock, SystemClock
 from hw.errors import DeviceMisconfigured, HardwareError
 
 from . import __version__, service, status
 from .batching import METERING_UNIT_BYTES, Batcher
-from .cloud import HubClient
+from .cloud import HubClient, twin
 from .cloud.azure import AzureHubClient, HubOptions
 from .cloud.credentials import Credential, CredentialError
 from .commands.actuation import LOCAL, Guarded, Origin, Refusal
@@ -88,6 +89,7 @@ class Daemon:
         self._stopping = stopping or StopRequest()
         self._died: str | None = None
         self.run_id = secrets.token_hex(4)
+        self._board = str(detect() or "desktop")
         self._timekeeper = Timekeeper(self._clock, read_boot_id())
         self._ids_known = True
         self._credential, self._no_credential = find_credential(config)
@@ -207,6 +209,7 @@ class Daemon:
             rng=random.Random(),  # noqa: S311  (jitter, no secret)
             on_confirmed=on_confirmed,
             on_link=self.guard.link,
+            describe=self._describe,
         )
 
     def _open_journal(self, path: Path) -> Journal | None:
@@ -444,6 +447,33 @@ class Daemon:
                 self._credential.device_id if self._credential else None,
                 self.writer.status.stats,
             ),
+        )
+
+    def _describe(self, trouble: twin.LastTrouble) -> dict[str, Any]:
+        """What the twin is told. ``trouble``: the link's last."""
+        time_text = self._timekeeper.read().time_text
+        outbox = self.writer.status
+        wrong = [twin.Trouble(f"outbox: {outbox.degraded}")] if outbox.degraded else []
+        for name, now in ((s.sensor_id, s.status) for s in self.samplers):
+            if now.lost_since_boot_s is not None and now.sample is not None:
+                fault = f"sensor {name}: {now.sample.fault}"
+                wrong.append(twin.Trouble(fault, time_text(now.lost_since_boot_s)))
+        if trouble is not None:
+            wrong.append(twin.Trouble(f"hub link: {trouble[0]}", time_text(trouble[1])))
+        return twin.document(
+            version=__version__,
+            board=self._board,
+            run=self.run_id,
+            sensors=[
+                twin.ReportedSensor(
+                    sensor.id, sensor.driver, getattr(sensor.settings, "model", None), sampler.calibration
+                )
+                for sensor, sampler in zip(self._config.sensors, self.samplers, strict=True)
+            ],
+            backlog=outbox.backlog,
+            dropped=outbox.dropped,
+            rejected=outbox.stats.rejected,
+            last_error=wrong[0] if wrong else None,
         )
 
     def _told_by_method(self) -> dict[str, Any]:

@@ -91,7 +91,7 @@ class Sampler:
         self._quality = QualityControl(has_direction=True, limit_mps=max_speed_mps or HIGHEST_MPS)
         self._sensor: Anemometer | None = None
         self.simulated = False
-        self._calibration: str | None = None
+        self.calibration: str | None = None
         self._reopen_at = -math.inf
         self._fault: str | None = None
         self._speed = _Presence("sensor")
@@ -156,7 +156,7 @@ class Sampler:
             self._reopen_at = now + _REOPEN_S
             self._sensor = self._open_sensor()
             self.simulated = self._sensor.simulated
-            self._calibration = self._sensor.calibration
+            self.calibration = self._sensor.calibration
             self._quality.has_direction = self._sensor.has_direction
         return self._sensor
 
@@ -200,7 +200,7 @@ class Sampler:
             "flags": list(flags),
         }
         self._reported += 1
-        self._put(Entry("reading", end, body, simulated=self.simulated, calibration=self._calibration))
+        self._put(Entry("reading", end, body, simulated=self.simulated, calibration=self.calibration))
 
 
 def _figures(report: WindReport) -> dict[str, float | None]:

@@ -16,13 +16,14 @@ import random
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from hw.clock import Clock
 
 from .backoff import Backoff
 from .batching import Batcher
 from .cloud import NO_REASON, WINDOW, Failure, HubClient, HubError
+from .cloud.twin import LastTrouble, Reporter
 from .diagnosis import Diagnosis, Ending, Finding
 from .reading import Row
 from .window import RowSource, Window, outcome
@@ -108,11 +109,12 @@ class Uplink:
         backoff: Backoff | None = None,
         on_confirmed: Callable[[Row, int], None] = lambda *_: None,
         on_link: Callable[[bool, float], None] = lambda *_: None,
+        describe: Callable[[LastTrouble], dict[str, Any]] | None = None,
     ) -> None:
         """``new_client`` makes an unconnected client.
 
         ``on_confirmed`` is told each row and the running total, ``on_link`` whether the link is up and the
-        time, both on the uplink's thread.
+        time, both on the uplink's thread. ``describe``: what the twin is told (agent/cloud/twin.py).
         """
         self._new_client = new_client
         self._clock = clock
@@ -122,6 +124,8 @@ class Uplink:
         self._backoff = backoff or Backoff(rng)
         self._on_link = on_link
         self._diagnosis = Diagnosis()
+        self._reporter = None if describe is None else Reporter(describe)
+        self._trouble: LastTrouble = None  # over or not
         self._most = HANDED_OVER
         self._client: HubClient | None = None
         self._connecting: Future[None] | None = None
@@ -218,7 +222,8 @@ class Uplink:
         assert self._client is not None  # noqa: S101  (for the type checker)
         problem = self._window.collect(now)
         idle = not self._window.in_flight and now >= self._since + _PROVEN_UP_S
-        if not self._said_up and (self._window.confirmed or idle):
+        proven = self._window.confirmed > 0 or idle
+        if not self._said_up and proven:
             log.info(self._up_line)
             self._said_up = True
         if problem is None and not self._client.connected:
@@ -236,6 +241,8 @@ class Uplink:
                 self._stable_at = now + _STABLE_S
                 self._stable()
             self._window.fill(self._client, now, self._most)
+            if self._reporter is not None and proven:
+                self._reporter.step(self._client, now, self._trouble)
 
     def _stable(self) -> None:
         """What was wrong before says nothing about what comes."""
@@ -261,7 +268,8 @@ class Uplink:
             self._most = max(_FEWEST, self._most // 2)
         since = now if self._error is None or self._error[0] != found.name else self._error[2]
         self._error = (found.name, found.text, since)
-        self._drop_client(now)
+        self._trouble = (found.text, since)
+        self._drop_client(now, by_the_hub=True)
         self._retry_at = now + delay_s
         self._enter("down", now)
 
@@ -281,8 +289,10 @@ class Uplink:
         self._down_since = self._retry_at = now
         self._enter("down", now)
 
-    def _drop_client(self, now: float) -> None:
+    def _drop_client(self, now: float, *, by_the_hub: bool = False) -> None:
         if self._client is not None:
+            if self._reporter is not None:
+                self._reporter.ended(now, by_the_hub=by_the_hub)
             hung = self._connecting is not None and not self._connecting.done()
             closing = self._client.close()
             closing.add_done_callback(lambda _: self.wake())

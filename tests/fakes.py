@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from typing import Any
 
 from agent.cloud import CloudMessage, Failure, HubError, MethodCall
 from agent.reading import Entry, Message, Row
@@ -17,7 +18,7 @@ class FakeHub:
 
     By object id: ``poison`` ends the connection when it is published; ``unconfirmed`` is stored and never
     confirmed; ``unsendable`` is not taken by the client. ``full``: every message ends the connection.
-    ``ended``: how many connections a message ended.
+    ``ended``: how many connections a message ended. ``takes_reports``: else one ends the connection.
     """
 
     def __init__(self) -> None:
@@ -31,6 +32,8 @@ class FakeHub:
         self.poison: set[str] = set()
         self.unconfirmed: set[str] = set()
         self.unsendable: set[str] = set()
+        self.reported: list[dict[str, Any]] = []
+        self.takes_reports = True
         self.full = False
         self.ended = 0
 
@@ -96,6 +99,19 @@ class FakeHubClient:
         self.in_flight.append((message, future))
         if self._hub.confirms:
             self.confirm_all()
+        return future
+
+    def report(self, properties: Mapping[str, Any]) -> Future[None]:
+        future: Future[None] = Future()
+        if not self._connected:
+            future.set_exception(HubError(Failure.LOST, "not connected"))
+        elif not self._hub.takes_reports:
+            future.set_exception(HubError(Failure.LOST, "connection lost"))
+            self._hub.ended += 1
+            self.lose()
+        else:
+            self._hub.reported.append(dict(properties))
+            future.set_result(None)
         return future
 
     def confirm_all(self) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..reading import Message
 
@@ -101,6 +101,11 @@ class HubClient(Protocol):
 
         More than WINDOW at once wait their turn in the client.
         """
+        ...
+
+    def report(self, properties: Mapping[str, Any]) -> Future[None]:
+        """Merge ``properties`` into the twin's reported ones. Done when the hub has taken the message (its
+        PUBACK); what it makes of a twin that breaks its rules, it does not tell us."""
         ...
 
     def close(self) -> Future[None]:

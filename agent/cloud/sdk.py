@@ -48,6 +48,11 @@ def answer_topic(status: int, request_id: str) -> str:
     return f"{METHODS}res/{status}/?$rid={request_id}"
 
 
+def report_topic(request_id: int) -> str:
+    """Where changes of the twin's reported properties are published."""
+    return f"$iothub/twin/PATCH/properties/reported/?$rid={request_id}"
+
+
 def subscribe(pipeline: Any) -> None:
     """To messages and direct methods, both at once: one round trip. Waits for the hub, however long it takes.
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
@@ -42,6 +42,7 @@ class Rig(Protocol):
     ) -> HubClient: ...
     def bad_client(self) -> HubClient: ...
     def stored(self) -> list[tuple[str, bytes, dict[str, str]]]: ...
+    def reported(self) -> dict[str, Any]: ...
     def queue(self, body: bytes, message_id: str) -> None: ...
     def call(self, name: str, payload: bytes) -> Answer: ...
 
@@ -63,6 +64,9 @@ class FakeRig:
 
     def stored(self) -> list[tuple[str, bytes, dict[str, str]]]:
         return [(m.message_id, m.body, dict(m.properties)) for m in self.hub.stored]
+
+    def reported(self) -> dict[str, Any]:
+        return {name: value for report in self.hub.reported for name, value in report.items()}
 
     def queue(self, body: bytes, message_id: str) -> None:
         self.hub.queued.append(CloudMessage(body, 0.0, message_id))
@@ -105,6 +109,9 @@ class RealRig:
             (str(e.system.get("message-id") or e.system.get("$.mid")), e.body, dict(e.properties))
             for e in self._hub.store.events.after(0, device_id="mast-1")
         ]
+
+    def reported(self) -> dict[str, Any]:
+        return self._hub.store.twins.get("mast-1").reported.values
 
     def queue(self, body: bytes, message_id: str) -> None:
         self._hub.send_c2d("mast-1", body, message_id=message_id, expires_in_s=60)
@@ -159,6 +166,25 @@ def test_a_confirmed_message_is_stored(rig: Rig) -> None:
     stored = {message_id: (body, properties) for message_id, body, properties in rig.stored()}
     assert stored["0badcafe-7"] == (_message(7).body, dict(_message(7).properties))
     assert len(stored) == 20
+
+
+def test_what_is_reported_is_merged(rig: Rig) -> None:
+    """A report's future is done when the hub has it; among messages, neither disturbs the other."""
+    client = rig.client()
+    failed = client.report({"run": "too early"})
+    with pytest.raises(HubError):
+        failed.result(TIMEOUT_S)
+    client.connect().result(TIMEOUT_S)
+    sends = [client.send(_message(number)) for number in range(5)]
+    client.report({"run": "0badcafe", "sensors": [{"id": "a.b $"}]}).result(TIMEOUT_S)
+    client.report({"version": "Höhe"}).result(TIMEOUT_S)
+    assert rig.reported() == {"run": "0badcafe", "sensors": [{"id": "a.b $"}], "version": "Höhe"}
+    for send in sends:
+        send.result(TIMEOUT_S)
+    assert client.connected
+    client.close().result(TIMEOUT_S)
+    with pytest.raises(HubError):
+        client.report({"run": "too late"}).result(TIMEOUT_S)
 
 
 def test_messages_from_the_cloud_come_in_order(rig: Rig) -> None:
