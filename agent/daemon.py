@@ -8,7 +8,6 @@ in flight gets a moment, everything stored is closed; what the SDK still does en
 from __future__ import annotations
 
 import logging
-import math
 import random
 import secrets
 import sqlite3
@@ -17,19 +16,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from hw.board import detect
 from hw.clock import Clock, SystemClock
-from hw.errors import DeviceMisconfigured, HardwareError
+from hw.errors import DeviceMisconfigured
 
 from . import __version__, service, status
 from .batching import METERING_UNIT_BYTES, Batcher
 from .cloud import HubClient, twin
 from .cloud.azure import AzureHubClient, HubOptions
 from .cloud.credentials import Credential, CredentialError
-from .commands.actuation import LOCAL, Guarded, Origin, Refusal
-from .commands.asking import Asked, result
+from .commands.actuation import Guarded, Origin
+from .commands.at_the_mast import AtTheMast
 from .commands.executor import Executor
 from .commands.guard import Guard
 from .commands.holds import Hold
@@ -42,6 +41,7 @@ from .forecast import forecast
 from .outbox import Outbox
 from .parts import find_credential, open_actuators, open_sensor, product_info, read_ca
 from .reading import Entry, Row
+from .reported import reported
 from .safe_file import SafeFile
 from .sampler import Sampler
 from .state import StateLock
@@ -53,7 +53,6 @@ from .worker import Worker, WorkerThread
 from .writer import OutboxWriter
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 SIMULATED = ("simulated", "replay")
 STOP_S = 4.5
@@ -142,6 +141,7 @@ class Daemon:
         )
         self.guard = Guard(actuators, self.writer.put, [sensor.id for sensor in config.sensors])
         self._memory = GuardMemory(state, boot_id)
+        self.at_the_mast = AtTheMast(self.guard, self._memory, self._clock)
         self.executor = Executor(
             journal=self._open_journal(state / "commands.db"),
             guard=self.guard,
@@ -450,30 +450,13 @@ class Daemon:
         )
 
     def _describe(self, trouble: twin.LastTrouble) -> dict[str, Any]:
-        """What the twin is told. ``trouble``: the link's last."""
-        time_text = self._timekeeper.read().time_text
-        outbox = self.writer.status
-        wrong = [twin.Trouble(f"outbox: {outbox.degraded}")] if outbox.degraded else []
-        for name, now in ((s.sensor_id, s.status) for s in self.samplers):
-            if now.lost_since_boot_s is not None and now.sample is not None:
-                fault = f"sensor {name}: {now.sample.fault}"
-                wrong.append(twin.Trouble(fault, time_text(now.lost_since_boot_s)))
-        if trouble is not None:
-            wrong.append(twin.Trouble(f"hub link: {trouble[0]}", time_text(trouble[1])))
-        return twin.document(
-            version=__version__,
+        return reported(
             board=self._board,
             run=self.run_id,
-            sensors=[
-                twin.ReportedSensor(
-                    sensor.id, sensor.driver, getattr(sensor.settings, "model", None), sampler.calibration
-                )
-                for sensor, sampler in zip(self._config.sensors, self.samplers, strict=True)
-            ],
-            backlog=outbox.backlog,
-            dropped=outbox.dropped,
-            rejected=outbox.stats.rejected,
-            last_error=wrong[0] if wrong else None,
+            sensors=list(zip(self._config.sensors, self.samplers, strict=True)),
+            outbox=self.writer.status,
+            wall=self._timekeeper.read(),
+            link_trouble=trouble,
         )
 
     def _told_by_method(self) -> dict[str, Any]:
@@ -487,43 +470,5 @@ class Daemon:
             "status": lambda _: self.snapshot(),
             "sample": lambda _: self.snapshot()["sensors"],
             "outbox": lambda _: self.snapshot()["outbox"],
-            "actuate": self._actuate,
-            "hold": self._hold,
-            "release": self._release,
+            **self.at_the_mast.operations,
         }
-
-    def _actuate(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        name = str(request.get("actuator"))
-        for_s = _seconds(request.get("for"))
-        value = _asked(self.guard.drive(name, request.get("value"), for_s, LOCAL))
-        return {"actuator": name, "value": value}
-
-    def _hold(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        hold = _asked(self.guard.hold(_seconds(request.get("for")), LOCAL))
-        left = None if hold.until_boot_s is None else round(hold.until_boot_s - self._clock.monotonic(), 1)
-        return {"durable": self._memory.save(lambda: self.guard.remembered), "secondsLeft": left}
-
-    def _release(self, _: Mapping[str, Any]) -> Mapping[str, Any]:
-        _asked(self.guard.release(LOCAL))
-        return {"durable": self._memory.save(lambda: self.guard.remembered)}
-
-
-def _seconds(value: Any) -> float | None:
-    """Raises ValueError."""
-    try:
-        if isinstance(value, bool):
-            raise TypeError("got true or false")
-        seconds = None if value is None else float(value)
-    except (TypeError, OverflowError) as error:
-        raise ValueError(f"for: expected a number of seconds ({error})") from error
-    if seconds is not None and not 0 < seconds < math.inf:
-        raise ValueError(f"bad-for: expected a number of seconds greater than 0, got {seconds}")
-    return seconds
-
-
-def _asked(future: Asked[T]) -> T:
-    """Raises ValueError with the reason if the guard does not do it."""
-    try:
-        return result(future)
-    except (Refusal, HardwareError) as error:
-        raise ValueError(str(error)) from error

@@ -341,7 +341,7 @@ def test_a_wind_alarm_leaves_before_what_waits(tmp_path: Path) -> None:
             patch.setattr(Weather, "speed_mps", 12.0)
             wait_for(lambda: agent.actuator("awning").value is False, "the awning to go to safe")
             with pytest.raises(ValueError, match=r"interlock: 12\.0 m/s at top, above 10\.7"):
-                agent.daemon._actuate({"actuator": "awning", "value": True})
+                agent.daemon.at_the_mast.actuate({"actuator": "awning", "value": True})
             backlog = agent.daemon.writer.status.backlog
             wait_for(lambda: agent.daemon.writer.status.backlog > backlog, "the alarm to be stored")
             hub.start()
@@ -369,7 +369,7 @@ def test_a_lost_link_brings_back_what_the_cloud_has_moved(tmp_path: Path) -> Non
     config = CONFIG.replace("[actuators.vent]", "lost_link_s = 1\n[actuators.vent]\nlost_link_s = 1")
     with running_hub(tmp_path) as hub, running_agent(tmp_path, hub, config=config) as agent:
         assert agent.call("set", b'{"actuator": "beacon", "value": true, "id": "c-1"}')[0] == 200
-        agent.daemon._actuate({"actuator": "vent", "value": 40})
+        agent.daemon.at_the_mast.actuate({"actuator": "vent", "value": 40})
         hub.stop()
         wait_for(lambda: agent.actuator("beacon").value is False, "the beacon to go to safe")
         assert agent.actuator("vent").value == 40.0
