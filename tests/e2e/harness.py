@@ -128,13 +128,20 @@ def masthead(*arguments: str, environment: dict[str, str] | None = None) -> subp
     )
 
 
+def hosts() -> Iterator[str]:
+    """Addresses of the loopback range, in any order, that no other process of these tests is given."""
+    worker = 1 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    for last in random.sample(range(60, 200), 100):
+        yield f"127.0.{worker}.{last}"
+
+
 def free_host() -> str:
     """An address of the loopback range whose MQTT port nobody uses."""
-    for last in random.sample(range(60, 200), 100):
+    for host in hosts():
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((f"127.0.0.{last}", 8883))
-            return f"127.0.0.{last}"
+            probe.bind((host, 8883))
+            return host
     raise AssertionError("no free address")
 
 

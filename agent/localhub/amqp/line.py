@@ -88,6 +88,7 @@ class Line:
         self._writer.close()
         try:
             async with asyncio.timeout(LAST_WORD_WITHIN_S):
-                await self._writer.wait_closed()
+                # it is one future for all who wait, and who is cancelled would cancel it for the others
+                await asyncio.shield(self._writer.wait_closed())
         except (OSError, EOFError):
             self._writer.transport.abort()

@@ -40,6 +40,7 @@ class AmqpListener:
         self._idle_after_s = idle_after_s
         self._open: dict[Connection, asyncio.Event] = {}
         self._server: asyncio.Server | None = None
+        self._stopped = False
 
     async def start(self, address: str, port: int, context: ssl.SSLContext) -> int:
         """Listen; returns the port. Raises OSError if it is taken."""
@@ -55,6 +56,7 @@ class AmqpListener:
 
     async def stop(self) -> None:
         """Close every connection; their links are over when this returns."""
+        self._stopped = True
         if self._server is None:
             return
         self._server.close()
@@ -73,6 +75,9 @@ class AmqpListener:
         return asyncio.StreamReaderProtocol(reader, lambda _, writer: self._accept(reader, writer))
 
     async def _accept(self, reader: Reader, writer: asyncio.StreamWriter) -> None:
+        if self._stopped:  # during its handshake
+            writer.transport.abort()
+            return
         if len(self._open) >= MAX_CONNECTIONS:
             logger.warning("amqp: refused a connection: there are %d already", len(self._open))
             writer.transport.abort()

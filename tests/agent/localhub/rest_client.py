@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
-import random
 import socket
 import ssl
 import time
@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from agent.localhub.hub import LocalHub
+from tests.e2e.harness import hosts
 
 from .client import token
 
@@ -23,15 +24,15 @@ VERSION = "api-version=2021-04-12"
 def host_with_443() -> str:
     """A loopback address whose port 443, which SDKs have hard-coded, can be bound; without one it skips."""
     problem = "none is free"
-    for last in random.sample(range(60, 200), 20):
+    for host in itertools.islice(hosts(), 20):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((f"127.0.0.{last}", 443))
+                probe.bind((host, 443))
             except OSError as error:
                 problem = str(error.strerror)
             else:
-                return f"127.0.0.{last}"
+                return host
     pytest.skip(f"port 443 cannot be bound: {problem}")
 
 

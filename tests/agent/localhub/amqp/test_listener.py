@@ -82,9 +82,10 @@ def _mutated(rng: random.Random) -> bytes:
     return b"".join(frames)
 
 
-def _converse(server: Server, content: bytes) -> None:
+def _converse(server: Server, content: bytes, patience_s: float = 0.02) -> None:
+    """Until the hub ends it, or says nothing for so long."""
     with server.connect() as client:
-        client.socket.settimeout(0.02)
+        client.socket.settimeout(patience_s)
         try:
             client.raw(content)
             while client.socket.recv(65536):
@@ -95,7 +96,7 @@ def _converse(server: Server, content: bytes) -> None:
 
 def test_the_conversation(server: Server) -> None:
     """It is a good one, before it is spoilt."""
-    _converse(server, b"".join(CONVERSATION))
+    _converse(server, b"".join(CONVERSATION), patience_s=30)
     assert [message.body for message in server.toy.taken] == [b"x" * 50]
     assert len(server.toy.attached) == 2
 
@@ -122,7 +123,7 @@ def test_garbage(server: Server, caplog: pytest.LogCaptureFixture) -> None:
         tracemalloc.stop()
     assert sizes[2] - sizes[0] < 500_000
     server.toy.waiting.clear()
-    _converse(server, b"".join(CONVERSATION))
+    _converse(server, b"".join(CONVERSATION), patience_s=30)
     assert server.toy.taken[-1].body == b"x" * 50
     assert not [
         record
