@@ -11,7 +11,7 @@ demo: $(VENV)/.hub  ## a hub, a mast and its page on this machine
 
 test: $(VENV)/.dev check  ## every check and every test but the long ones
 	@rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest -n auto --dist loadfile -m "not long"
+	$(BIN)/coverage run -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not long"
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
