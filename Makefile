@@ -11,7 +11,7 @@ demo: $(VENV)/.hub  ## a hub, a mast and its page on this machine
 
 test: $(VENV)/.dev check  ## every check and every test but the long ones
 	@rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not long"
+	$(BIN)/coverage run -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not long and not vm"
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
@@ -21,7 +21,8 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 long: $(VENV)/.dev  ## what takes minutes
-	$(BIN)/python -m pytest -m long --ignore=tests/vm
+	@tests/vm/build
+	$(BIN)/python -m pytest -m long
 
 bench: $(VENV)/.dev  ## drain and footprint against the bare SDK; ten minutes, on a machine with nothing else to do
 	$(BIN)/python -m tests.bench.drain
@@ -29,10 +30,10 @@ bench: $(VENV)/.dev  ## drain and footprint against the bare SDK; ten minutes, o
 
 test-vm: $(VENV)/.dev  ## the drivers and the unit in a virtual machine with simulated pins
 	@tests/vm/build
-	$(BIN)/python -m pytest tests/vm
+	$(BIN)/python -m pytest -m "vm and not long"
 
 clean:
-	rm -rf $(VENV) .vm build *.egg-info .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .vm tests/e2e/node/node_modules build dist *.egg-info .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -42,7 +43,7 @@ $(VENV)/bin/python:
 
 $(VENV)/.hub: setup.cfg pyproject.toml | $(VENV)/bin/python
 	@echo "Installing into $(VENV) …"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[hub]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[hub,operator]'
 	@touch $@
 
 $(VENV)/.dev: setup.cfg pyproject.toml | $(VENV)/bin/python

@@ -97,12 +97,10 @@ def list_command(as_json: bool) -> None:
     Example:
       masthead device list
     """
-    from agent.operator.devices import LIST_LIMIT, NEVER
+    from agent.operator.devices import NEVER
 
     with _devices() as devices:
-        found = devices.all()
-    if len(found) >= LIST_LIMIT:
-        notice(f"these are the first {LIST_LIMIT}: a hub lists no more")
+        found = _all(devices)
     if as_json:
         click.echo(json.dumps([device.as_json(keys=False) for device in found]))
         return
@@ -148,6 +146,22 @@ def delete_command(device_id: str) -> None:
     with _devices() as devices:
         devices.delete(device_id)
     click.echo(f"{device_id} is deleted")
+
+
+def _all(devices: Devices) -> list[Identity]:
+    """What the registry lists, and where that is not all, what a query finds beside it."""
+    from agent.operator.devices import LIST_LIMIT
+    from agent.operator.errors import OperatorError
+
+    listed = devices.listed()
+    if len(listed) < LIST_LIMIT:
+        return listed
+    try:
+        by_id = {device.device_id: device for device in [*devices.found(), *listed]}
+    except OperatorError as error:
+        notice(f"these are {LIST_LIMIT}, and there may be more: {error}")
+        return listed
+    return [by_id[name] for name in sorted(by_id)]
 
 
 @contextmanager

@@ -131,17 +131,18 @@ class C2dQueue:
             for sequence in [n for n, (owner, _) in self._in_flight.items() if owner == device_id]:
                 del self._in_flight[sequence]
 
-    def purge(self, device_id: str) -> int:
-        """Take out of the queue what waits for the device; returns how many messages that were."""
+    def purge(self, device_id: str) -> list[C2dMessage]:
+        """Take out of the queue what waits for the device; returns it, oldest first."""
         now = self._now()
         with self._settling() as db:
             rows = db.execute(
-                "SELECT sequence FROM c2d WHERE device_id = ? AND state = 'queued'", (device_id,)
+                "SELECT sequence FROM c2d WHERE device_id = ? AND state = 'queued' ORDER BY sequence",
+                (device_id,),
             ).fetchall()
             for row in rows:
                 self._in_flight.pop(row["sequence"], None)
-                self._settle(db, row["sequence"], "purged", now)
-        return len(rows)
+            purged = [self._settle(db, row["sequence"], "purged", now) for row in rows]
+        return [message for message in purged if message]
 
     def forget(self, device_id: str | None = None) -> None:
         """Lose what waits for the device, or for all of them, without a final state."""

@@ -1,8 +1,7 @@
 """One device's MQTT connection, from CONNECT to the end.
 
 Invariants:
-1. A PUBACK goes out only after its message is on the disk (an answer to a method: after it was handed over;
-   a request to the twin: after it was answered), in the order in which messages came.
+1. What the device sends is handled in the order in which it came (and confirmed in it: intake.py).
 2. Nothing the peer does costs anyone else more than a line in the log, or more memory than a bound.
 """
 
@@ -19,21 +18,17 @@ from . import mqtt, topics
 from .auth import Admission, Authenticator, BadCredentials, NotAuthorized
 from .delivery import Delivery
 from .faults import Faults
+from .intake import MAX_PACKET_BYTES, Intake
 from .limits import Limits
 from .line import Line
 from .methods import Methods
 from .notices import NoticeBoard
-from .records import Arrival, HubError, MethodResult, PreconditionFailed, StoreFailed, UnknownDevice
+from .records import HubError, MethodResult, PreconditionFailed, StoreFailed, UnknownDevice
 from .store import Store
-from .storing import Storing, Ticket
+from .storing import Storing
 from .twin_link import TwinLink
 
 _CONNECT_WITHIN_S = 10.0
-_MAX_CONNECT_BYTES = 16_384
-_MAX_MESSAGE_BYTES = 262_144
-_MAX_PACKET_BYTES = _MAX_MESSAGE_BYTES + 65_535 + 4  # with topic and packet id
-_MAX_UNSTORED_BYTES = 1_048_576
-_TICKET_BYTES = 500  # what a message takes here beside its content
 _MAX_UNREAD_BYTES = 1_048_576
 _MAX_KEEP_ALIVE_S = 1177  # what IoT Hub makes of a longer one, or none
 
@@ -55,7 +50,8 @@ class Server(Protocol):
         ...
 
     async def enter(self, connection: Connection) -> None:
-        """Make this the one connection of its device; an older one is over when this returns."""
+        """Make this the one connection of its device; an older one is over when this returns. Raises
+        ConnectionAbortedError if a newer one came meanwhile."""
         ...
 
     def leave(self, connection: Connection) -> None:
@@ -74,8 +70,6 @@ class Connection:
         self._writer = writer
         self._line = Line(reader, writer, server.faults, self.close)
         self._persistent = False
-        self._unstored_bytes = 0
-        self._storing_went_on = asyncio.Event()
         self._watch: Callable[[], None] = _nothing
 
     async def run(self) -> None:
@@ -116,20 +110,6 @@ class Connection:
             return
         self._twin.changed(changes, version)
 
-    def stored(self, tickets: list[Ticket]) -> None:
-        """Storing.Sender: confirm."""
-        self._went_on(tickets)
-        self._line.confirm([(mqtt.puback(t.packet_id), t.due) for t in tickets if t.packet_id is not None])
-
-    def not_stored(self, tickets: list[Ticket], reason: str) -> None:
-        """Storing.Sender: an unconfirmed message must be sent again, and only a new connection does that."""
-        self._went_on(tickets)
-        self.close(reason)
-
-    def _went_on(self, tickets: list[Ticket]) -> None:
-        self._unstored_bytes -= sum(t.size_bytes for t in tickets)
-        self._storing_went_on.set()
-
     async def _begin(self) -> tuple[mqtt.Connect, Admission]:
         """Read the CONNECT and answer it. Raises what ends the connection."""
         try:
@@ -160,7 +140,7 @@ class Connection:
     async def _first(self) -> mqtt.Connect:
         try:
             async with asyncio.timeout(_CONNECT_WITHIN_S):
-                connect = await self._line.receive(_MAX_CONNECT_BYTES)
+                connect = await self._line.receive(mqtt.MAX_CONTROL_BYTES)
         except TimeoutError:
             await self._line.stand_still()
             raise mqtt.ProtocolError(f"no CONNECT within {_CONNECT_WITHIN_S:g} s") from None
@@ -173,11 +153,12 @@ class Connection:
         await self._line.drain()
 
     async def _serve(self, connect: mqtt.Connect, admission: Admission) -> None:
-        store = self._server.store
-        self._delivery = Delivery(store.c2d, self._server.board, self.device_id, self._line)
+        server, store = self._server, self._server.store
+        self._delivery = Delivery(store.c2d, server.board, self.device_id, self._line)
         self._methods = Methods(self.device_id, self._line)
-        self._twin = TwinLink(store.twins, self.device_id, self._line)
-        await self._server.enter(self)
+        self._twin = TwinLink(store.twins, server.board, self.device_id, self._line)
+        self._intake = Intake(admission, server.storing, server.limits, self._line, self.close)
+        await server.enter(self)
         sending = asyncio.create_task(self._send())
         try:
             clean = connect.clean_session
@@ -187,7 +168,7 @@ class Connection:
             self._line.accepted()
             if session is not None:
                 self._subscribed(session)
-            await self._receive(connect.keep_alive_s, admission)
+            await self._receive(connect.keep_alive_s, admission.expires_s)
         except (mqtt.ProtocolError, HubError) as error:
             self.close(str(error))
         finally:
@@ -199,7 +180,7 @@ class Connection:
             try:
                 await self._delivery.release()
             finally:
-                self._server.leave(self)
+                server.leave(self)
 
     async def _session(self, clean: bool, admission: Admission) -> Mapping[str, int] | None:
         """Begin it, unless the device was changed since it was let in. Raises HubError."""
@@ -216,24 +197,24 @@ class Connection:
         except (OSError, StoreFailed) as error:
             self.close(str(error))
 
-    async def _receive(self, keep_alive_s: int, admission: Admission) -> None:
+    async def _receive(self, keep_alive_s: int, expires_s: float) -> None:
         """Handle packet after packet, until the device takes its leave."""
         silence_s = 1.5 * min(keep_alive_s or _MAX_KEEP_ALIVE_S, _MAX_KEEP_ALIVE_S)
         try:
             async with asyncio.timeout(None) as deadline:
-                self._watch = partial(self._reschedule, deadline, silence_s, admission.expires_s)
+                self._watch = partial(self._reschedule, deadline, silence_s, expires_s)
                 while True:
                     self._watch()
-                    packet = await self._line.receive(_MAX_PACKET_BYTES)
+                    packet = await self._line.receive(MAX_PACKET_BYTES)
                     if isinstance(packet, mqtt.Disconnect):
                         self.reason = "closed by the device"
                         return
-                    await self._handle(packet, admission)
+                    await self._handle(packet)
                     await self._line.drain()
         except TimeoutError:
             self._watch = _nothing
             await self._line.stand_still()
-            expired = self._server.now() >= admission.expires_s
+            expired = self._server.now() >= expires_s
             self.close("its token expired" if expired else f"silent for {silence_s:g} s")
 
     def _reschedule(self, deadline: asyncio.Timeout, silence_s: float, expires_s: float) -> None:
@@ -242,15 +223,16 @@ class Connection:
         left_s = max(expires_s - self._server.now(), 0.0)
         deadline.reschedule(asyncio.get_running_loop().time() + min(silence_s, left_s))
 
-    async def _handle(self, packet: mqtt.Packet, admission: Admission) -> None:
+    async def _handle(self, packet: mqtt.Packet) -> None:
         match packet:
             case mqtt.Publish(topic) if topic.startswith(topics.METHOD_ANSWERS):
-                await self._answered(packet)
+                self._methods.answered(topic, packet.body)
+                await self._intake.confirm(packet)
             case mqtt.Publish(topic) if topic.startswith(topics.TWINS):
                 await self._twin.asked(topic, packet.body)
-                await self._confirm(packet)
+                await self._intake.confirm(packet)
             case mqtt.Publish():
-                await self._store(packet, admission)
+                await self._intake.store(packet)
             case mqtt.Puback(packet_id):
                 await self._delivery.acknowledged(packet_id)
             case mqtt.Subscribe(packet_id, filters):
@@ -261,50 +243,6 @@ class Connection:
                 self._line.send("pingresp", mqtt.pingresp())
             case _:
                 raise mqtt.ProtocolError("a second CONNECT")
-
-    async def _store(self, packet: mqtt.Publish, admission: Admission) -> None:
-        bag = topics.telemetry(self.device_id, packet.topic)
-        if bag is None:
-            raise mqtt.ProtocolError(f"PUBLISH to {packet.topic[:200]!r}, which is not for this device")
-        system, properties = bag
-        size_bytes = len(packet.body) + sum(
-            len(text.encode()) for text in (*system.values(), *properties, *properties.values())
-        )
-        if size_bytes > _MAX_MESSAGE_BYTES:
-            raise mqtt.ProtocolError(f"a message of {size_bytes} bytes, at most {_MAX_MESSAGE_BYTES}")
-        if packet.retain:
-            properties["mqtt-retain"] = "true"
-        system |= admission.system
-        await self._room()
-        if not self._server.limits.within_quota(self.device_id, size_bytes):
-            self.close("fault: the quota is used up")
-            return
-        wait_s = self._server.limits.wait_s(self.device_id)
-        if wait_s is None:
-            self.close("fault: throttled, and the queue is full")
-            return
-        due = asyncio.get_running_loop().time() + wait_s if wait_s else 0.0
-        arrival = Arrival(self.device_id, system, properties, packet.body)
-        self._put(arrival, Ticket(packet.packet_id, size_bytes + _TICKET_BYTES, due))
-
-    async def _answered(self, packet: mqtt.Publish) -> None:
-        """Hand over the answer to a method."""
-        self._methods.answered(packet.topic, packet.body)
-        await self._confirm(packet)
-
-    async def _confirm(self, packet: mqtt.Publish) -> None:
-        """There is nothing to store of it, and its PUBACK waits for those before it."""
-        await self._room()
-        self._put(None, Ticket(packet.packet_id, _TICKET_BYTES))
-
-    async def _room(self) -> None:
-        while self._unstored_bytes > _MAX_UNSTORED_BYTES:
-            self._storing_went_on.clear()
-            await self._storing_went_on.wait()
-
-    def _put(self, arrival: Arrival | None, ticket: Ticket) -> None:
-        self._unstored_bytes += ticket.size_bytes
-        self._server.storing.put(arrival, self, ticket)
 
     async def _subscribe(self, packet_id: int, filters: tuple[tuple[str, int], ...]) -> None:
         allowed = topics.subscribable(self.device_id)

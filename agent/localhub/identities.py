@@ -1,4 +1,5 @@
-"""Devices as the back end handles them: what it changes holds for connections that stand, too."""
+"""Devices as the back end handles them: what it changes holds for connections that stand, too, and is told
+to whoever listens (see notices.py)."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 
 from .device_settings import DeviceSettings
 from .listener import Listener
+from .notices import C2dChanged, DeviceChanged, Notice, TwinChanged
 from .records import Device
 from .registry import NEW
 from .store import Store
@@ -40,7 +42,9 @@ class Identities:
 
     def create(self, device_id: str, settings: DeviceSettings = NEW) -> DeviceStatus:
         """A new device. Raises InvalidRequest, DeviceExists."""
-        return self._status(self._store.registry.create(device_id, settings))
+        created = self._store.registry.create(device_id, settings)
+        self._tell(DeviceChanged(device_id))
+        return self._status(created)
 
     def update(self, device_id: str, settings: DeviceSettings, if_match: str | None = None) -> DeviceStatus:
         """Change a device; disabled, or with other credentials, it is cut off. Raises UnknownDevice,
@@ -50,6 +54,7 @@ class Identities:
             self._soon(device_id, "disabled")
         elif credentials(before) != credentials(after):
             self._soon(device_id, "its credentials were changed")
+        self._tell(DeviceChanged(device_id))
         return self._status(after)
 
     def set_enabled(self, device_id: str, enabled: bool) -> None:
@@ -57,12 +62,26 @@ class Identities:
         self._store.registry.set_enabled(device_id, enabled)
         if not enabled:
             self._soon(device_id, "disabled")
+        self._tell(DeviceChanged(device_id))
 
     def delete(self, device_id: str, if_match: str | None = None) -> None:
         """End a device with all that is kept for it, and cut it off. Raises UnknownDevice,
         PreconditionFailed."""
-        self._store.registry.delete(device_id, if_match)
+        purged = self._store.registry.delete(device_id, if_match)
         self._soon(device_id, "deleted")
+        for message in map(self._store.c2d.get, purged):
+            if message is not None:
+                self._tell(C2dChanged(message))
+        self._tell(DeviceChanged(device_id))
+
+    def purge(self, device_id: str) -> int:
+        """Take out of the queue what waits for the device; returns how many messages that were. Raises
+        UnknownDevice."""
+        self._store.registry.get(device_id)
+        purged = self._store.c2d.purge(device_id)
+        for message in purged:
+            self._tell(C2dChanged(message))
+        return len(purged)
 
     def status(self, device_id: str) -> DeviceStatus:
         """Raises UnknownDevice."""
@@ -93,6 +112,7 @@ class Identities:
                 self._loop.call_soon_threadsafe(
                     self._listener.desired_changed, device_id, told, twin.desired.version
                 )
+        self._tell(TwinChanged(device_id))
         return twin
 
     def _status(self, device: Device) -> DeviceStatus:
@@ -102,6 +122,9 @@ class Identities:
         if since_s is not None and since_s < device.created_s:  # another's of that id
             since_s = None
         return DeviceStatus(device, connected, self._store.c2d.pending(device_id), since_s)
+
+    def _tell(self, notice: Notice) -> None:
+        self._loop.call_soon_threadsafe(self._listener.board.post, notice)
 
     def _soon(self, device_id: str, reason: str) -> None:
         self._loop.call_soon_threadsafe(self._listener.drop, device_id, reason)

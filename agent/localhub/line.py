@@ -4,6 +4,7 @@ Invariants:
 1. Without a fault a packet goes out at once, and all PUBACKs of one commit in one write.
 2. PUBACKs go out in the order of their messages, also when faults come and go while some of them wait.
 3. A line that is frozen neither hands over nor sends anything any more; it can only end.
+4. However much has come, everybody else has a turn after every ``_AT_A_TURN`` packets.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from . import mqtt
 from .faults import Fault, Faults
 
 _MOST_DELAYED = 10_000
+_AT_A_TURN = 16
 _RESET_AT_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 s
 _AT_ONCE = ("kick", "freeze")
 
@@ -55,6 +57,7 @@ class Line:
         self._confirmations = _Later(self._loop)
         self._trickle = _Later(self._loop)
         self._read_bytes = 0
+        self._received = 0
         self._ending: asyncio.Task[None] | None = None
 
     async def readexactly(self, count: int) -> bytes:
@@ -66,6 +69,9 @@ class Line:
     async def receive(self, max_length: int) -> mqtt.Packet:
         """The next packet. Raises ProtocolError, OSError and EOFError."""
         self._read_bytes = 0
+        self._received += 1
+        if self._received % _AT_A_TURN == 0:
+            await asyncio.sleep(0)  # to read what has come already is no wait
         packet = await mqtt.read_packet(self, max_length)
         if isinstance(packet, mqtt.Connect) and not self.device:
             self.device = packet.client_id

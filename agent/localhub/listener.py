@@ -48,6 +48,7 @@ class Listener:
         self.storing = Storing(store.events, board)
         self._open: set[Connection] = set()
         self._of_device: dict[str, Connection] = {}
+        self._entering: dict[str, Connection] = {}
         self._since: dict[str, float] = {}
         self._came = asyncio.Event()
         self._queued = asyncio.Event()
@@ -144,10 +145,15 @@ class Listener:
         self.board.post(FaultsChanged())
 
     async def enter(self, connection: Connection) -> None:
-        """Make this the one connection of its device; an older one is over when this returns."""
+        """Make this the one connection of its device; an older one is over when this returns. Raises
+        ConnectionAbortedError if a newer one came meanwhile."""
+        self._entering[connection.device_id] = connection
         while (older := self._of_device.get(connection.device_id)) is not None:
             older.close("taken over by a new connection")
             await older.finished.wait()
+            if self._entering.get(connection.device_id) is not connection:
+                raise ConnectionAbortedError("taken over by a newer connection")
+        del self._entering[connection.device_id]
         self._of_device[connection.device_id] = connection
         self._since[connection.device_id] = self.now()
         self._came.set()

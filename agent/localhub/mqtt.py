@@ -38,6 +38,9 @@ ACCEPTED, BAD_PROTOCOL, BAD_CREDENTIALS, NOT_AUTHORIZED = 0, 1, 4, 5
 SUBSCRIPTION_REFUSED = 0x80
 """Return code of a SUBACK."""
 
+MAX_CONTROL_BYTES = 16_384
+"""Of all packets but a PUBLISH: decoding takes the event loop, and nobody needs longer ones."""
+
 _FLAGS = {CONNECT: 0, PUBACK: 0, SUBSCRIBE: 2, UNSUBSCRIBE: 2, PINGREQ: 0, DISCONNECT: 0}
 _UNDECODABLE = (AMQTTError, CodecError, MQTTError, NoDataError, struct.error, ValueError, IndexError)
 
@@ -116,7 +119,7 @@ Packet = Connect | Publish | Puback | Subscribe | Unsubscribe | Pingreq | Discon
 
 
 async def read_packet(reader: Reader, max_length: int) -> Packet:
-    """The next packet, of at most ``max_length`` bytes after its fixed header.
+    """The next packet, of at most ``max_length`` bytes after its fixed header; all but a PUBLISH are short.
 
     Raises ProtocolError, and IncompleteReadError if the stream ends.
     """
@@ -125,8 +128,9 @@ async def read_packet(reader: Reader, max_length: int) -> Packet:
     if kind != PUBLISH and _FLAGS.get(kind) != flags:  # [2.2.2]; the packets of QoS 2 are not for IoT Hub
         raise ProtocolError(f"packet type {kind} with flags {flags}")
     length = await _remaining_length(reader)
-    if length > max_length:
-        raise ProtocolError(f"packet of {length} bytes, at most {max_length} are taken here")
+    most = max_length if kind == PUBLISH else min(max_length, MAX_CONTROL_BYTES)
+    if length > most:
+        raise ProtocolError(f"packet of {length} bytes, at most {most} are taken here")
     return await decode(kind, flags, await reader.readexactly(length))
 
 

@@ -26,6 +26,20 @@ class DeviceDisconnected:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceChanged:
+    """The device was created, changed or deleted: ask the registry."""
+
+    device_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class TwinChanged:
+    """The device's twin is another than before, by the back end or the device: ask for it."""
+
+    device_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class EventStored:
     """A device's message is on the disk."""
 
@@ -34,7 +48,7 @@ class EventStored:
 
 @dataclass(frozen=True, slots=True)
 class C2dChanged:
-    """A message to a device was queued, sent (its count rose), delivered or given up."""
+    """A message to a device was queued, sent (its count rose), delivered, given up or purged."""
 
     message: C2dMessage
 
@@ -59,7 +73,15 @@ class Missed:
 
 
 Notice = (
-    DeviceConnected | DeviceDisconnected | EventStored | C2dChanged | MethodChanged | FaultsChanged | Missed
+    DeviceConnected
+    | DeviceDisconnected
+    | DeviceChanged
+    | TwinChanged
+    | EventStored
+    | C2dChanged
+    | MethodChanged
+    | FaultsChanged
+    | Missed
 )
 
 

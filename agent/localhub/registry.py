@@ -110,18 +110,21 @@ class Registry:
             )
         return before, after
 
-    def delete(self, device_id: str, if_match: str | None = None) -> None:
-        """End the device, its session, its twin and what waits for it; what it has sent stays.
+    def delete(self, device_id: str, if_match: str | None = None) -> list[int]:
+        """End the device, its session, its twin and what waits for it; what it has sent stays. Returns the
+        sequence numbers of the messages that waited, which are purged now.
 
         ``if_match``: as for ``update``. Raises UnknownDevice, PreconditionFailed.
         """
         with self._database.write() as db:
             _known(db, device_id, if_match)
             db.execute("DELETE FROM device WHERE device_id = ?", (device_id,))
-            db.execute(
-                "UPDATE c2d SET state = 'purged', state_s = ? WHERE device_id = ? AND state = 'queued'",
+            purged = db.execute(
+                "UPDATE c2d SET state = 'purged', state_s = ? WHERE device_id = ? AND state = 'queued'"
+                " RETURNING sequence",
                 (self._now(), device_id),
-            )
+            ).fetchall()
+        return sorted(int(row["sequence"]) for row in purged)
 
     def ensure(self, device_id: str) -> Device:
         """The device of that id, created if missing. Raises InvalidRequest."""

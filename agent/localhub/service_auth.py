@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Callable, Collection
 from enum import Enum
+from typing import NamedTuple
 from urllib.parse import quote, unquote
 
 from .auth import NotAuthorized, Token
@@ -41,6 +42,15 @@ RIGHTS: dict[str, frozenset[Right]] = {
 _SCHEME = re.compile(r"\A(?:sb|amqps|https)://", re.IGNORECASE)
 
 
+class Proof(NamedTuple):
+    """What a signature proves: a policy, until when (Unix seconds), and at or below which path; "" is all of
+    the hub."""
+
+    policy: str
+    until_s: float
+    path: str
+
+
 class LacksRight(Exception):
     """The policy is known and does not allow this. The text names it and the right."""
 
@@ -56,8 +66,8 @@ class ServiceAuthenticator:
         self._host_names = frozenset(name.lower() for name in host_names)
         self._now = now
 
-    def admit(self, token: str, policy: str | None = None, resource: str | None = None) -> tuple[str, float]:
-        """(policy, until when in Unix seconds) of a shared access signature.
+    def admit(self, token: str, policy: str | None = None, resource: str | None = None) -> Proof:
+        """What a shared access signature proves.
 
         ``policy``: the one that was named outside the token, where that is so. ``resource``: the path that is
         asked for, which the token's scope must be or be above; None for any. Clients sign a scope that is
@@ -69,18 +79,25 @@ class ServiceAuthenticator:
         if name is None:
             raise NotAuthorized("the token names no policy (skn)")
         key = self._key(name)
-        scope = unquote(parsed.scope)
-        host, _, path = _SCHEME.sub("", scope).lower().partition("/")
-        if host.partition(":")[0] not in self._host_names:
-            raise NotAuthorized(f"the token's scope is {scope[:120]!r}, another hub's")
-        if resource is not None and not f"{resource.strip('/').lower()}/".startswith(_folder(path)):
+        path = self.path_of(parsed.scope)
+        if resource is not None and not is_below(resource, path):
+            scope = unquote(parsed.scope)
             raise NotAuthorized(f"the token's scope is {scope[:120]!r}, which is not for {resource[:120]!r}")
         if not _is_signed_with(parsed, key):
             raise NotAuthorized(f"the token is not signed with the key of policy {name!r}")
         overdue_s = self._now() - parsed.expires_s
         if overdue_s >= 0:
             raise NotAuthorized(f"the token expired {overdue_s:.0f} s ago")
-        return name, float(parsed.expires_s)
+        return Proof(name, float(parsed.expires_s), path)
+
+    def path_of(self, resource: str) -> str:
+        """What of this hub a scope or an audience names: ``sb://host:port/path``, quoted or not; scheme, port
+        and path may be missing. Raises NotAuthorized if it is another hub's."""
+        plain = unquote(resource)
+        host, _, path = _SCHEME.sub("", plain).lower().partition("/")
+        if host.partition(":")[0] not in self._host_names:
+            raise NotAuthorized(f"the token's scope is {plain[:120]!r}, another hub's")
+        return path.strip("/")
 
     def admit_key(self, policy: str, key: str) -> str:
         """The policy whose raw key this is. Raises NotAuthorized."""
@@ -102,9 +119,10 @@ def demand(policy: str, right: Right) -> None:
         raise LacksRight(f"policy {policy!r} lacks the right {right.value}, which {able} have")
 
 
-def _folder(path: str) -> str:
-    path = path.strip("/")
-    return f"{path}/" if path else ""
+def is_below(resource: str, path: str) -> bool:
+    """Whether a resource of a hub is at or below a path of it, by whole segments, in any case of letters."""
+    above = path.strip("/").lower()
+    return not above or f"{resource.strip('/').lower()}/".startswith(f"{above}/")
 
 
 def _is_signed_with(token: Token, key: str) -> bool:

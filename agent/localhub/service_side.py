@@ -61,11 +61,12 @@ class ServiceSide:
 
         Raises HubUnavailable, OSError.
         """
-        context = server_context(files, self._address, faults)
-        self.amqp_port = await self._listen_amqp(context)
+        self.amqp_port = await self._listen_amqp(server_context(files, self._address, faults))
         try:
             listening = listen_https(self._address, https_port)
             self.https_port = listening.getsockname()[1]
+            # on a WebSocket there may be a device that is known by its certificate
+            context = server_context(files, self._address, faults, ask_for_certificate=True)
             await self._rest.start(listening, context)
         except BaseException:
             await self._amqp.stop()

@@ -17,6 +17,7 @@ from typing import Any
 
 from . import mqtt, topics
 from .line import Line
+from .notices import NoticeBoard, TwinChanged
 from .records import InvalidRequest
 from .twins import Twin, TwinStore
 
@@ -26,8 +27,9 @@ OK, NO_CONTENT, BAD_REQUEST = 200, 204, 400
 class TwinLink:
     """Thread safety: the hub's event loop only; the disk is waited for in threads."""
 
-    def __init__(self, twins: TwinStore, device_id: str, line: Line) -> None:
+    def __init__(self, twins: TwinStore, board: NoticeBoard, device_id: str, line: Line) -> None:
         self._twins = twins
+        self._board = board
         self._device_id = device_id
         self._line = line
         self._wants_answers = False
@@ -69,6 +71,7 @@ class TwinLink:
         except InvalidRequest as error:
             self._answer(BAD_REQUEST, request_id, _json({"message": str(error)}))
         else:
+            self._board.post(TwinChanged(self._device_id))
             self._answer(NO_CONTENT, request_id, b"", reported.version)
 
     async def _twin(self) -> Twin:

@@ -4,6 +4,7 @@ Invariants:
 1. What waits in either direction is bounded: a peer that sends is read no further before its bytes are, and
    one that does not read holds up whoever writes to it.
 2. The streams end with the WebSocket, and the WebSocket with the streams.
+3. However much has come, everybody else has a turn after every ``_AT_A_TURN`` frames.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ PATH = "/$iothub/websocket"
 SUBPROTOCOL = "mqtt"
 
 _MAX_FRAME_BYTES = 524_288  # the longest packet, and those that a client sends with it
-_READ_BYTES = 4096  # at a time, since all that is there is handled before anyone else's turn
+_READ_BYTES = 4096  # at a time: a frame waits in whole, and what it is cut into beside it
+_AT_A_TURN = 16
 _WRITE_BYTES = 65_536
 _FLUSH_WITHIN_S = 1.0
 _MAX_STRANGERS = 200  # each may have a frame half sent
@@ -39,7 +41,11 @@ class Bridge:
         """A request for ``PATH``. Raises HTTPException if it asks for anything but MQTT on a WebSocket, or if
         too many ask at once."""
         socket = web.WebSocketResponse(
-            protocols=(SUBPROTOCOL,), compress=False, max_msg_size=_MAX_FRAME_BYTES, timeout=_FLUSH_WITHIN_S
+            protocols=(SUBPROTOCOL,),
+            compress=False,
+            max_msg_size=_MAX_FRAME_BYTES,
+            timeout=_FLUSH_WITHIN_S,
+            autoping=False,  # it would answer all that have come at one go
         )
         asked = socket.can_prepare(request)
         if not asked.ok or asked.protocol != SUBPROTOCOL:
@@ -164,7 +170,16 @@ class _Pipe(asyncio.Transport):
 async def _receive(socket: web.WebSocketResponse, reader: asyncio.StreamReader, pipe: _Pipe) -> None:
     """Hand over what comes, until the WebSocket ends or carries anything but bytes."""
     try:
+        received = 0
         async for message in socket:
+            received += 1
+            if received % _AT_A_TURN == 0:
+                await asyncio.sleep(0)  # to read what has come already is no wait
+            if message.type is WSMsgType.PING:
+                await socket.pong(message.data)
+                continue
+            if message.type is WSMsgType.PONG:
+                continue
             if message.type is not WSMsgType.BINARY:
                 break
             for start in range(0, len(message.data), _READ_BYTES):

@@ -11,7 +11,7 @@ from agent.backoff import Backoff, Pace
 
 from .errors import HubUnavailable, OperatorError
 
-_PACE = Pace(base_s=1.0, cap_s=60.0, least_s=0.5)
+_PACE = Pace(base_s=1.0, cap_s=15.0, least_s=0.5)
 
 
 @dataclass(frozen=True, slots=True)

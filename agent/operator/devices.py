@@ -17,7 +17,7 @@ from .errors import BadMessage, HubUnavailable
 from .rest import Rest
 
 LIST_LIMIT = 1000
-"""As many as a hub lists at once."""
+"""As many as a hub's registry lists; a query finds all."""
 
 NEVER = "0001-01-01T00:00:00Z"
 """How Azure writes the time of what has not happened."""
@@ -94,12 +94,29 @@ class Devices:
     def get(self, device_id: str) -> Identity:
         return self._identity(self._raw(device_id))
 
-    def all(self) -> list[Identity]:
-        """The first ``LIST_LIMIT``, by id."""
+    def listed(self) -> list[Identity]:
+        """By id; where there are more than ``LIST_LIMIT``, so many of them."""
         reply = self._rest.call("GET", "/devices", right="RegistryRead", query={"top": str(LIST_LIMIT)})
-        if not isinstance(reply.body, list):
-            raise HubUnavailable(f"{self._access.host} lists no devices: is it an IoT Hub?")
-        return sorted((self._identity(item) for item in reply.body), key=lambda item: item.device_id)
+        return sorted(self._identities(reply.body), key=lambda item: item.device_id)
+
+    def found(self) -> list[Identity]:
+        """All of them, by id, without their keys; those that are new may be missing in Azure's index."""
+        pages: list[Identity] = []
+        continuation: str | None = None
+        while True:
+            reply = self._rest.call(
+                "POST",
+                "/devices/query",
+                right="ServiceConnect",
+                body={"query": "SELECT * FROM devices"},
+                continuation=continuation,
+            )
+            pages += self._identities(reply.body)
+            last, continuation = continuation, reply.headers.get("x-ms-continuation")
+            if not continuation:
+                return sorted(pages, key=lambda item: item.device_id)
+            if continuation == last:
+                raise HubUnavailable(f"{self._access.host} gives the same page again: is it an IoT Hub?")
 
     def set_enabled(self, device_id: str, enabled: bool) -> Identity:
         """Disabled it is cut off. Whoever changed it in between is not overwritten."""
@@ -121,12 +138,18 @@ class Devices:
             raise HubUnavailable(f"{self._access.host} describes no device: is it an IoT Hub?")
         return reply.body
 
+    def _identities(self, body: Any) -> list[Identity]:
+        if not isinstance(body, list):
+            raise HubUnavailable(f"{self._access.host} lists no devices: is it an IoT Hub?")
+        return [self._identity(item) for item in body]
+
     def _identity(self, body: Any) -> Identity:
+        """Of the registry's description, or of a twin, which has no keys."""
         try:
             device_id = str(body["deviceId"])
             authentication = body.get("authentication") or {}
             keys = authentication.get("symmetricKey") or {}
-            kind = str(authentication.get("type") or "sas")
+            kind = str(authentication.get("type") or body.get("authenticationType") or "sas")
             primary = keys.get("primaryKey") if kind == "sas" else None
             return Identity(
                 device_id,

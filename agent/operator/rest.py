@@ -54,12 +54,14 @@ class Rest:
         body: object = None,
         query: Mapping[str, str] | None = None,
         if_match: str | None = None,
+        continuation: str | None = None,
         timeout_s: float = TIMEOUT_S,
     ) -> Reply:
-        """``right``: what the call needs, for whoever lacks it. Raises HubRejected, HubUnavailable."""
-        headers = {"User-Agent": "masthead-operator"}
-        if if_match is not None:
-            headers["If-Match"] = if_match
+        """``right``: what the call needs, for whoever lacks it; ``continuation``: what the last page of a
+        query had as its ``x-ms-continuation``. Raises HubRejected, HubUnavailable."""
+        given = {"If-Match": if_match, "x-ms-continuation": continuation}
+        headers = {name: value for name, value in given.items() if value is not None}
+        headers["User-Agent"] = "masthead-operator"
         try:
             answer = self._session.request(
                 method,

@@ -67,6 +67,11 @@ class Browser:
         path = self.driver.execute_script(script)
         return None if path is None else str(path)
 
+    def value(self, element_id: str) -> str:
+        """What is typed in a field."""
+        script = "return document.getElementById(arguments[0]).value"
+        return str(self.driver.execute_script(script, element_id))
+
     def press(self, *keys: str) -> None:
         webdriver.ActionChains(self.driver).send_keys(*keys).perform()
 

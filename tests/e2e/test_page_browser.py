@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 import threading
 import uuid
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,12 +20,12 @@ from selenium.webdriver.common.keys import Keys
 from agent.localhub import methods
 from agent.localhub.faults import Fault
 from agent.localhub.hub import LocalHub
-from agent.localhub.page import PageServer, start_page
 from agent.localhub.records import Arrival, DeviceOffline, MethodTimeout
 from agent.localhub.store import Store
 from hw.clock import SystemClock
 from tests.agent.localhub.client import RawClient, subscribe
 from tests.e2e.browser import WAIT_S, Browser
+from tests.e2e.page_site import Site
 
 DELIVERY = "#sent td.delivery"
 OUTCOME = "#sent td.outcome"
@@ -53,33 +52,6 @@ def reading(sequence: int, time_s: float, sensor: str = "top", **changes: Any) -
         "flags": [],
     }
     return body | changes
-
-
-class Site:
-    """A hub with its page on an event loop of its own thread."""
-
-    def __init__(self, directory: Path) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="site")
-        self._thread.start()
-        self.hub = LocalHub(directory)
-        self.run(self.hub.start())
-        self.page: PageServer = self.run(start_page(self.hub, 0))
-
-    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(WAIT_S)
-
-    def restart_page(self) -> None:
-        port = int(self.page.address.rsplit(":", 1)[1].strip("/"))
-        self.run(self.page.stop())
-        self.page = self.run(start_page(self.hub, port))
-
-    def close(self) -> None:
-        self.run(self.page.stop())
-        self.run(self.hub.stop())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
 
 
 class Device:
@@ -545,9 +517,15 @@ def test_no_sideways_scroll(site: Site, device: Device, browser: Browser, width:
     browser.open(site.page.url)
     browser.wait_text("#sent", "www")
     browser.wait_text("#sent", f"stop {'v' * 64}")
-    browser.driver.find_element(By.CSS_SELECTOR, "#log summary").click()
-    browser.wait_text("#messages", "xxx")
+    site.hub.identities.update_twin("mast-1", desired={"p" * 300: "q" * 300}, tags={"t" * 300: 1})
     wider = "return document.documentElement.scrollWidth > document.documentElement.clientWidth"
+    assert browser.driver.execute_script(wider) is False
+    browser.driver.find_element(By.ID, "tab-messages").click()
+    browser.driver.find_element(By.CSS_SELECTOR, "#messages li[data-type=event] summary").click()
+    browser.wait_text("#messages pre", "xxx")
+    assert browser.driver.execute_script(wider) is False
+    browser.driver.find_element(By.ID, "tab-manage").click()
+    browser.wait(lambda: "ppp" in browser.value("twin-desired"))
     assert browser.driver.execute_script(wider) is False
     assert browser.complaints() == []
 

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from urllib.parse import unquote
 
 from ..notices import NoticeBoard
-from ..service_auth import LacksRight, Right, ServiceAuthenticator, demand
+from ..service_auth import LacksRight, Right, ServiceAuthenticator, demand, is_below
 from ..store import Store
 from . import replies
 from .cbs import Cbs
@@ -71,10 +71,10 @@ class HubAddresses:
             case ["$management"] | [_, "$management"] if _is_entity(path[:-1]):
                 return replies.sink(_MANAGEMENT, self._management.answer, peer)
             case ["messages", "devicebound"]:
-                self._demand(peer)
+                self._demand(peer, path)
                 return DeviceboundSink(self._send, self._now)
             case ["messages", "events", *_]:
-                raise self._redirect(path[2:], peer)
+                raise self._redirect(path, peer)
         raise _not_found(attach.address, "send to", _CBS, _DEVICEBOUND, _MANAGEMENT)
 
     async def spring(self, attach: Attach, peer: Peer) -> Spring:
@@ -86,21 +86,23 @@ class HubAddresses:
             case ["$management"] | [_, "$management"] if _is_entity(path[:-1]):
                 return replies.spring(_MANAGEMENT, attach, peer)
             case ["messages", "servicebound", "feedback"]:
-                self._demand(peer)
+                self._demand(peer, path)
                 return FeedbackSpring(self._store.feedback, self._where()[0])
             case ["messages", "events", *_]:
-                raise self._redirect(path[2:], peer)
+                raise self._redirect(path, peer)
             case [_, "consumergroups", _, "partitions", _] if _is_entity(path[:1]):
-                self._demand(peer)
+                self._demand(peer, path)
                 return await self._events.spring(path[2], path[4], attach)
         groups = f"{ENTITY}/ConsumerGroups/{{group}}/Partitions/{{n}}"
         raise _not_found(attach.address, "receive from", _FEEDBACK, _EVENTS, groups, _MANAGEMENT)
 
-    def _demand(self, peer: Peer) -> None:
+    def _demand(self, peer: Peer, path: list[str]) -> None:
         if peer.policy is None:
             description = "no token: put one to $cbs, or sign in by SASL PLAIN as policy@sas.root.hub"
         elif peer.policy_until_s <= self._now():
             description = f"the token of policy {peer.policy!r} has expired"
+        elif not is_below(resource := "/".join(path), peer.policy_path):
+            description = f"the token is for {peer.policy_path[:120]!r}, and not for {resource[:120]!r}"
         else:
             try:
                 demand(peer.policy, Right.SERVICE_CONNECT)
@@ -109,11 +111,11 @@ class HubAddresses:
                 description = str(error)
         raise LinkError("amqp:unauthorized-access", description)
 
-    def _redirect(self, rest: list[str], peer: Peer) -> LinkError:
-        """``rest``: what follows messages/events in the address, and then the entity in the one to go to."""
-        self._demand(peer)
+    def _redirect(self, path: list[str], peer: Peer) -> LinkError:
+        """What follows messages/events in the address follows the entity in the one to go to."""
+        self._demand(peer, path)
         host, port = self._where()
-        address = "/".join((f"amqps://{host}:{port}", ENTITY, *rest))
+        address = "/".join((f"amqps://{host}:{port}", ENTITY, *path[2:]))
         return LinkError(
             "amqp:link:redirect",
             f"events are read at {address}",

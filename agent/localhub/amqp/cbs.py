@@ -23,20 +23,24 @@ class Cbs:
         self._authenticator = authenticator
 
     async def answer(self, request: Message, peer: Peer) -> Message:
-        """Take a token: the peer is of its policy, until it expires. A bad one changes nothing."""
+        """Take a token: the peer is of its policy until it expires, for the resource that the request names,
+        which must be in the token's scope. A bad one changes nothing."""
         asked = request.application_properties
         if asked.get("operation") != "put-token":
             return replies.reply(400, f"operation {asked.get('operation')!r:.80}: expected 'put-token'")
         if asked.get("type") != _TOKEN_TYPE:
             return replies.reply(400, f"token type {asked.get('type')!r:.80}: expected {_TOKEN_TYPE!r}")
+        name = asked.get("name")
+        if not isinstance(name, str) or not name:
+            return replies.reply(400, f"name {name!r:.80}: expected the resource that the token is for")
         try:
-            token = text(request)
-            policy, until_s = await asyncio.to_thread(self._authenticator.admit, token)
+            path = self._authenticator.path_of(name)
+            proof = await asyncio.to_thread(self._authenticator.admit, text(request), resource=path)
         except (NotAuthorized, BadCredentials) as error:
             return replies.reply(401, str(error))
         except StoreFailed as error:
             return replies.reply(503, str(error))
-        peer.policy, peer.policy_until_s = policy, until_s
+        peer.policy, peer.policy_until_s, peer.policy_path = proof.policy, proof.until_s, path
         return replies.reply(200, "OK")
 
 

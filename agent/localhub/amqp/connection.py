@@ -46,6 +46,7 @@ class Client:
 
     policy: str | None = None
     policy_until_s: float = math.inf
+    policy_path: str = ""
     state: dict[str, Any] = field(default_factory=dict)
 
 
@@ -134,7 +135,8 @@ class Connection:
         """Microsoft's client for Node.js does without SASL, which is taken for ANONYMOUS."""
         header = await self._line.header()
         if header == SASL_HEADER:
-            self.client.policy, self.client.policy_until_s = await log_in(self._line, self._authenticator)
+            if (proof := await log_in(self._line, self._authenticator)) is not None:
+                self.client.policy, self.client.policy_until_s, self.client.policy_path = proof
             header = await self._line.header()
         if header != AMQP_HEADER:
             await self._line.close(SASL_HEADER, listen=True)

@@ -1,4 +1,7 @@
-"""One connection's bytes: frames in and out, each whole, and never more of them waiting than one a writer."""
+"""One connection's bytes: frames in and out, each whole, and never more of them waiting than one a writer.
+
+Invariant: however much has come, everybody else has a turn after every ``_AT_A_TURN`` frames.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ STALLED_AFTER_S = 60.0
 """A peer that has not taken a frame for so long is gone."""
 
 _MOST_UNSENT_BYTES = 65536
+_AT_A_TURN = 16
 LAST_WORD_WITHIN_S = 1.0
 """So long the end of a connection may take."""
 
@@ -34,6 +38,7 @@ class Line:
         self._reader = reader
         self._writer = writer
         self._sending = asyncio.Lock()
+        self._received = 0
         self._loop = asyncio.get_running_loop()
         self.received_s = self.sent_s = self._loop.time()
         """When something came and went last, by the event loop's clock."""
@@ -45,6 +50,9 @@ class Line:
 
     async def frame(self, kind: int, max_bytes: int) -> Frame:
         """The next frame. Raises AmqpError, OSError, EOFError."""
+        self._received += 1
+        if self._received % _AT_A_TURN == 0:
+            await asyncio.sleep(0)  # to read what has come already is no wait
         head = await self._reader.readexactly(HEAD_BYTES)
         body = await self._reader.readexactly(body_length(head, kind, max_bytes))
         self.received_s = self._loop.time()

@@ -13,7 +13,7 @@ from ..auth import BadCredentials, NotAuthorized
 from ..database import PARTITIONS
 from ..events import EventLog
 from ..records import StoreFailed
-from ..service_auth import LacksRight, Right, ServiceAuthenticator, demand
+from ..service_auth import LacksRight, Right, ServiceAuthenticator, demand, is_below
 from . import replies
 from .event_node import ENTITY, offset, timestamp
 from .node import Int, Message, Peer, Timestamp
@@ -60,9 +60,11 @@ class Management:
         if isinstance(token, bytes):
             token = token.decode("utf-8", "replace")
         if isinstance(token, str) and token:
-            return (await asyncio.to_thread(self._authenticator.admit, token))[0]
+            return (await asyncio.to_thread(self._authenticator.admit, token, resource=ENTITY)).policy
         if peer.policy is None:
             raise NotAuthorized("the request has no security_token")
+        if not is_below(ENTITY, peer.policy_path):
+            raise NotAuthorized(f"the token is for {peer.policy_path[:120]!r}, and not for {ENTITY!r}")
         return peer.policy
 
     def _hub(self) -> dict[str, Any]:

@@ -89,6 +89,9 @@ class Peer(Protocol):
     """Unix seconds at which that proof ends: links that need it are detached then
     (``amqp:unauthorized-access``), and ``policy`` is None again."""
 
+    policy_path: str
+    """For what that proof is: an address at or below that path; "" is all of them."""
+
     state: dict[str, Any]
     """For addresses that have something to remember of a connection, such as where replies go."""
 

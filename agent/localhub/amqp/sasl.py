@@ -12,7 +12,7 @@ import math
 
 from ..auth import BadCredentials, NotAuthorized
 from ..records import StoreFailed
-from ..service_auth import ServiceAuthenticator
+from ..service_auth import Proof, ServiceAuthenticator
 from .frames import SASL, SASL_HEADER, AmqpError, frame_bytes
 from .line import Line
 from .performatives import SaslInit, SaslMechanisms, SaslOutcome
@@ -28,8 +28,8 @@ class Refused(Exception):
     """The client has been told so, and the connection is to be closed."""
 
 
-async def log_in(line: Line, authenticator: ServiceAuthenticator) -> tuple[str | None, float]:
-    """(policy, until when in Unix seconds) that a client has proved, or (None, infinity).
+async def log_in(line: Line, authenticator: ServiceAuthenticator) -> Proof | None:
+    """What a client has proved, if anything yet.
 
     The client's header has been read, and nothing else. Raises Refused, AmqpError, OSError, EOFError.
     """
@@ -50,9 +50,9 @@ async def log_in(line: Line, authenticator: ServiceAuthenticator) -> tuple[str |
     return proved
 
 
-async def _proved(init: SaslInit, authenticator: ServiceAuthenticator) -> tuple[str | None, float]:
+async def _proved(init: SaslInit, authenticator: ServiceAuthenticator) -> Proof | None:
     if init.mechanism in ("ANONYMOUS", "MSSBCBS"):
-        return None, math.inf
+        return None
     if init.mechanism != "PLAIN":
         raise BadCredentials(f"the mechanism {init.mechanism[:64]!r} is not offered")
     try:
@@ -62,4 +62,4 @@ async def _proved(init: SaslInit, authenticator: ServiceAuthenticator) -> tuple[
     policy = user.partition("@")[0]
     if password.startswith(_SIGNATURE):
         return await asyncio.to_thread(authenticator.admit, password, policy)
-    return await asyncio.to_thread(authenticator.admit_key, policy, password), math.inf
+    return Proof(await asyncio.to_thread(authenticator.admit_key, policy, password), math.inf, "")

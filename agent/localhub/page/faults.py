@@ -11,8 +11,6 @@ Each answers {"active": [...]}; an error is a 4xx with one line.
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -20,12 +18,11 @@ from aiohttp import web
 
 from ..fault_table import TABLE, Kind, kind_of
 from ..faults import Fault, Faults
-from ..records import InvalidRequest, StoreFailed, UnknownDevice, UnknownFault
+from ..records import InvalidRequest
+from .calls import answered, form
 from .source import Hub
 
 _KEYS = ("value", "device", "times")
-
-_Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 
 def install(app: web.Application, hub: Hub) -> None:
@@ -44,10 +41,10 @@ def install(app: web.Application, hub: Hub) -> None:
         await asyncio.to_thread(hub.faults.clear, request.match_info.get("name"))
         return web.json_response({"active": listed(hub.faults)})
 
-    app.router.add_get("/api/faults", _answered(show))
-    app.router.add_put("/api/faults/{name}", _answered(turn_on))
-    app.router.add_delete("/api/faults/{name}", _answered(turn_off))
-    app.router.add_delete("/api/faults", _answered(turn_off))
+    app.router.add_get("/api/faults", answered(show))
+    app.router.add_put("/api/faults/{name}", answered(turn_on))
+    app.router.add_delete("/api/faults/{name}", answered(turn_off))
+    app.router.add_delete("/api/faults", answered(turn_off))
 
 
 def listed(faults: Faults) -> list[dict[str, Any]]:
@@ -68,35 +65,14 @@ def _row(kind: Kind) -> dict[str, Any]:
 
 def _fault(name: str, content: bytes) -> Fault:
     kind_of(name)
-    try:
-        form = json.loads(content or b"{}")
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequest("the body is not JSON") from error
-    if not isinstance(form, dict):
-        raise InvalidRequest("expected a JSON object")
-    if unknown := sorted(form.keys() - set(_KEYS)):
-        raise InvalidRequest(f"unknown key {unknown[0][:60]!r}; expected {', '.join(_KEYS)}")
-    device = form.get("device")
+    given = form(content or b"{}", _KEYS)
+    device = given.get("device")
     if not isinstance(device, str | None):
         raise InvalidRequest("device: expected the id of a device, or null for all")
-    return Fault(name, form.get("value"), device, form.get("times"))
+    return Fault(name, given.get("value"), device, given.get("times"))
 
 
 def _set(hub: Hub, fault: Fault) -> None:
     if fault.device is not None:
         hub.store.registry.get(fault.device)
     hub.faults.set(fault)
-
-
-def _answered(handler: _Handler) -> _Handler:
-    async def answer(request: web.Request) -> web.Response:
-        try:
-            return await handler(request)
-        except InvalidRequest as error:
-            raise web.HTTPBadRequest(text=str(error)) from error
-        except (UnknownFault, UnknownDevice) as error:
-            raise web.HTTPNotFound(text=str(error)) from error
-        except StoreFailed as error:
-            raise web.HTTPInternalServerError(text=str(error)) from error
-
-    return answer

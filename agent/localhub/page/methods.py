@@ -1,8 +1,10 @@
 """The control call: a direct method of a connected device.
 
-    POST /api/devices/DEVICE/methods    {"methodName": "ping", "payload": …, "responseTimeoutInSeconds": 30}
+    POST /api/devices/DEVICE/methods    {"methodName": "ping", "payload": …, "responseTimeoutInSeconds": 30,
+                                         "connectTimeoutInSeconds": 0}
 
-``payload`` and the time-out (5 to 300) are optional. It answers when the device has: {"status": the device's
+``payload`` and the time-outs are optional: 5 to 300 for the answer, 0 to 300 for a device that has yet to
+connect. It answers when the device has: {"status": the device's
 number, "payload": its JSON, or null}. An error is one line: 400 what is wrong with the call, 404 unknown
 device or offline (the line says which), 504 no answer in time.
 """
@@ -10,61 +12,62 @@ device or offline (the line says which), 504 no answer in time.
 from __future__ import annotations
 
 import json
-from typing import Any
+from dataclasses import dataclass
 
 from aiohttp import web
 
-from ..records import (
-    DeviceOffline,
-    InvalidRequest,
-    MethodResult,
-    MethodTimeout,
-    StoreFailed,
-    UnknownDevice,
-)
+from ..records import InvalidRequest, MethodResult
+from .calls import Form, answered, form
 from .source import Hub
 
 DEFAULT_TIMEOUT_S = 30.0
+MAX_CONNECT_S = 300.0
 
-_KEYS = ("methodName", "payload", "responseTimeoutInSeconds")
+_KEYS = ("methodName", "payload", "responseTimeoutInSeconds", "connectTimeoutInSeconds")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A direct method as it is asked for. ``payload``: JSON."""
+
+    name: str
+    payload: bytes
+    timeout_s: float
+    connect_within_s: float
 
 
 def install(app: web.Application, hub: Hub) -> None:
     """Serve the control call of ``hub``."""
 
     async def call(request: web.Request) -> web.Response:
-        try:
-            name, payload, timeout_s = parse(await request.read())
-            device_id = request.match_info["device"]
-            result = await hub.call_method(device_id, name, payload, timeout_s=timeout_s)
-        except InvalidRequest as error:
-            raise web.HTTPBadRequest(text=str(error)) from error
-        except (UnknownDevice, DeviceOffline) as error:
-            raise web.HTTPNotFound(text=str(error)) from error
-        except MethodTimeout as error:
-            raise web.HTTPGatewayTimeout(text=str(error)) from error
-        except StoreFailed as error:
-            raise web.HTTPInternalServerError(text=str(error)) from error
+        wanted = parse(await request.read())
+        result = await hub.call_method(
+            request.match_info["device"],
+            wanted.name,
+            wanted.payload,
+            timeout_s=wanted.timeout_s,
+            connect_within_s=wanted.connect_within_s,
+        )
         return web.Response(body=answer(result), content_type="application/json")
 
-    app.router.add_post("/api/devices/{device}/methods", call)
+    app.router.add_post("/api/devices/{device}/methods", answered(call))
 
 
-def parse(content: bytes) -> tuple[str, bytes, float]:
-    """Name, payload and time-out (s) of the call. Raises InvalidRequest."""
-    try:
-        form = json.loads(content, parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequest("the body is not JSON") from error
-    if not isinstance(form, dict):
-        raise InvalidRequest("expected a JSON object")
-    if unknown := sorted(form.keys() - set(_KEYS)):
-        raise InvalidRequest(f"unknown key {unknown[0][:60]!r}; expected {', '.join(_KEYS)}")
-    name = form.get("methodName")
+def parse(content: bytes) -> Call:
+    """The call that the body asks for. Raises InvalidRequest."""
+    given = form(content, _KEYS)
+    name = given.get("methodName")
     if not isinstance(name, str):
         raise InvalidRequest("methodName: expected the name of a method")
-    payload = json.dumps(form.get("payload"), separators=(",", ":")).encode()
-    return name, payload, _timeout_s(form.get("responseTimeoutInSeconds", DEFAULT_TIMEOUT_S))
+    payload = json.dumps(given.get("payload"), separators=(",", ":")).encode()
+    connect_within_s = _seconds(given, "connectTimeoutInSeconds", 0.0)
+    if not 0 <= connect_within_s <= MAX_CONNECT_S:
+        raise InvalidRequest(
+            f"connectTimeoutInSeconds is {connect_within_s:g}: expected 0 to {MAX_CONNECT_S:g}"
+        )
+    return Call(
+        name, payload, _seconds(given, "responseTimeoutInSeconds", DEFAULT_TIMEOUT_S), connect_within_s
+    )
 
 
 def answer(result: MethodResult) -> bytes:
@@ -72,11 +75,8 @@ def answer(result: MethodResult) -> bytes:
     return b'{"status": %d, "payload": %b}' % (result.status, result.payload or b"null")
 
 
-def _timeout_s(value: Any) -> float:
+def _seconds(given: Form, name: str, default: float) -> float:
+    value = given.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e9:
-        raise InvalidRequest("responseTimeoutInSeconds: expected a number of seconds")
+        raise InvalidRequest(f"{name}: expected a number of seconds")
     return float(value)
-
-
-def _refuse(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")

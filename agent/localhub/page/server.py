@@ -13,8 +13,8 @@ from importlib import resources
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from ..records import InvalidRequest, QueueFull, UnknownDevice
-from . import faults, guard, methods
+from . import devices, faults, guard, messages, methods, twins
+from .calls import answered
 from .command import command_body
 from .source import Hub
 from .stream import lines
@@ -34,7 +34,7 @@ class PageServer:
 
     def __init__(self, hub: Hub, port: int, token: str) -> None:
         self.token = token
-        """New at each start; whoever has it may read everything and send commands."""
+        """New at each start; whoever has it may read and do everything that the page can."""
         self.address = f"http://{_HOST}:{port}/"
         """Where the page is, without the token."""
         self._hub = hub
@@ -44,9 +44,9 @@ class PageServer:
         for name, (content, kind) in _static_files().items():
             app.router.add_get(f"/{name}", _sender(content, kind))
         app.router.add_get("/api/stream", self._stream)
-        app.router.add_post("/api/devices/{device}/commands", self._command)
-        methods.install(app, hub)
-        faults.install(app, hub)
+        app.router.add_post("/api/devices/{device}/commands", answered(self._command))
+        for calls in (devices, twins, messages, methods, faults):
+            calls.install(app, hub)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
 
     @property
@@ -83,18 +83,14 @@ class PageServer:
         return response
 
     async def _command(self, request: web.Request) -> web.Response:
-        device_id = request.match_info["device"]
-        try:
-            body = command_body(await request.read())
-            message = await asyncio.to_thread(
-                self._hub.send_c2d, device_id, body, message_id=str(uuid.uuid4()), expires_in_s=EXPIRY_S
-            )
-        except InvalidRequest as error:
-            raise web.HTTPBadRequest(text=str(error)) from error
-        except UnknownDevice as error:
-            raise web.HTTPNotFound(text=str(error)) from error
-        except QueueFull as error:
-            raise web.HTTPTooManyRequests(text=str(error)) from error
+        body = command_body(await request.read())
+        message = await asyncio.to_thread(
+            self._hub.send_c2d,
+            request.match_info["device"],
+            body,
+            message_id=str(uuid.uuid4()),
+            expires_in_s=EXPIRY_S,
+        )
         return web.json_response({"id": message.message_id}, status=201)
 
 

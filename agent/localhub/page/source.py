@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from ..faults import Faults
+from ..identities import Identities
 from ..notices import Subscription
 from ..records import C2dMessage, Device, MethodCall, MethodResult
 from ..store import Store
@@ -27,6 +28,8 @@ class Hub(Protocol):
 
     store: Store
     faults: Faults
+    identities: Identities
+    host: str
 
     def devices(self) -> Sequence[DeviceStatus]:
         """Every device, by id."""
@@ -42,8 +45,18 @@ class Hub(Protocol):
         """Queue a message for a device. Raises UnknownDevice, InvalidRequest, QueueFull."""
         ...
 
+    def device_connection_string(self, device_id: str) -> str:
+        """With the device's key. Raises UnknownDevice."""
+        ...
+
     async def call_method(
-        self, device_id: str, name: str, payload: bytes = b"null", *, timeout_s: float = 30.0
+        self,
+        device_id: str,
+        name: str,
+        payload: bytes = b"null",
+        *,
+        timeout_s: float = 30.0,
+        connect_within_s: float = 0.0,
     ) -> MethodResult:
         """Call a direct method. Raises UnknownDevice, InvalidRequest, DeviceOffline, MethodTimeout."""
         ...

@@ -1,9 +1,13 @@
 """The push stream: one JSON object a line, first a snapshot, then what happens.
 
-Kinds of lines: ``snapshot`` {devices, items, commands, faults}, ``devices`` {devices} (also every 15 s, as a
-sign of life), ``item`` {item}, ``command`` {command}, ``faults`` {faults} (those that are on, in words).
+Kinds of lines: ``snapshot`` {devices, messages, items, commands, faults}, ``devices`` {devices} (also every
+15 s, as a sign of life), ``message`` {message}, ``item`` {item} (what a message carries), ``twin`` {device}
+(it is another now: ask for it), ``command`` {command}, ``faults`` {faults} (those that are on, in words).
 
-Invariant: nothing that is stored after the snapshot was taken is left out, and nothing is told twice.
+Invariants:
+1. Nothing that is stored after the snapshot was taken is left out, and nothing is told twice: a message once,
+   an object once though it may come in two messages.
+2. No key and no connection string is ever told.
 """
 
 from __future__ import annotations
@@ -13,9 +17,19 @@ import json
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from ..notices import C2dChanged, EventStored, FaultsChanged, MethodChanged, Missed
+from ..notices import C2dChanged, EventStored, FaultsChanged, MethodChanged, Missed, TwinChanged
 from .source import Hub
-from .wire import Deduplicator, Item, call_of, command_of, device_of, items_of, newest
+from .wire import (
+    Deduplicator,
+    Item,
+    call_of,
+    command_of,
+    device_of,
+    items_of,
+    message_of,
+    newest,
+    newest_messages,
+)
 
 BEAT_S = 15.0
 _CAPACITY = 1000
@@ -42,12 +56,16 @@ async def lines(hub: Hub, beat_s: float = BEAT_S) -> AsyncGenerator[bytes, None]
             if isinstance(notice, EventStored):
                 event = notice.event
                 if event.sequence > last.get(event.device_id, 0):
-                    for item in once.fresh(items_of(event)):
+                    items = items_of(event)
+                    yield _line({"kind": "message", "message": message_of(event, items)})
+                    for item in once.fresh(items):
                         yield _line({"kind": "item", "item": item})
             elif isinstance(notice, C2dChanged):
                 yield _line({"kind": "command", "command": command_of(notice.message)})
             elif isinstance(notice, MethodChanged):
                 yield _line({"kind": "command", "command": call_of(notice.call)})
+            elif isinstance(notice, TwinChanged):
+                yield _line({"kind": "twin", "device": notice.device_id})
             elif isinstance(notice, FaultsChanged):
                 yield _line({"kind": "faults", "faults": _faults(hub)})
             else:
@@ -70,18 +88,27 @@ def _snapshot(hub: Hub, once: Deduplicator) -> tuple[dict[str, Any], dict[str, i
     limit = min(_EVENTS_PER_DEVICE, _EVENTS // max(1, len(devices)))
     last: dict[str, int] = {}
     items: list[Item] = []
+    received: list[Item] = []
     commands: list[Item] = []
     for device_id in (str(device["id"]) for device in devices):
         messages = hub.store.c2d.latest(device_id, _COMMANDS_PER_DEVICE)
         events = hub.store.events.latest(device_id, limit)
-        items += newest(once.fresh(item for event in events for item in items_of(event)))
+        carried = [items_of(event) for event in events]
+        items += newest(once.fresh(item for found in carried for item in found))
+        received += newest_messages(map(message_of, events, carried))
         if events:
             last[device_id] = events[-1].sequence
         # the outcomes of older commands are not at hand, and "no outcome" would be wrong
         since_s = events[0].enqueued_s if len(events) == limit else 0.0
         commands += [command_of(m) for m in messages if m.enqueued_s >= since_s or m.state == "queued"]
         commands += [call_of(call) for call in hub.method_calls(device_id)[-_COMMANDS_PER_DEVICE:]]
-    snapshot = {"devices": devices, "items": items, "commands": commands, "faults": _faults(hub)}
+    snapshot = {
+        "devices": devices,
+        "messages": received,
+        "items": items,
+        "commands": commands,
+        "faults": _faults(hub),
+    }
     return {"kind": "snapshot"} | snapshot, last
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..records import C2dMessage, Device, Event, MethodCall
@@ -17,16 +17,24 @@ Item = dict[str, Any]
 
 READINGS_PER_SENSOR = 300
 OTHERS_PER_DEVICE = 60
+MESSAGES_PER_KIND = 60
+"""Of a device: so many readings, and so many others."""
+
 _SENSORS_PER_DEVICE = 16
 _SHOWN_CHARACTERS = 4000
-_SHOWN_PROPERTIES = 32
-_SHOWN_VALUE = 200
+_BEGINNING = 200
 _REMEMBERED_IDS = 20_000
 
 
 def device_of(device: Device, connected: bool) -> Item:
-    """A device as the page lists it."""
-    return {"id": device.device_id, "connected": connected, "enabled": device.enabled}
+    """A device as the page lists it; nothing of it is secret. ``proof``: what it proves its identity by."""
+    by_certificate = device.primary_thumbprint or device.secondary_thumbprint
+    return {
+        "id": device.device_id,
+        "connected": connected,
+        "enabled": device.enabled,
+        "proof": "certificate" if by_certificate else "key",
+    }
 
 
 def command_of(message: C2dMessage) -> Item:
@@ -40,11 +48,11 @@ def command_of(message: C2dMessage) -> Item:
         "name": None,
         "body": body,
         "text": text,
-        "sent": _ms(message.enqueued_s),
-        "expires": _ms(message.expires_s),
+        "sent": milliseconds(message.enqueued_s),
+        "expires": milliseconds(message.expires_s),
         "deliveries": message.delivery_count,
         "state": message.state,
-        "settled": None if message.state == "queued" else _ms(message.state_s),
+        "settled": None if message.state == "queued" else milliseconds(message.state_s),
         "status": None,
         "answer": None,
     }
@@ -61,40 +69,47 @@ def call_of(call: MethodCall) -> Item:
         "name": call.name,
         "body": body,
         "text": text,
-        "sent": _ms(call.called_s),
+        "sent": milliseconds(call.called_s),
         "expires": None,
         "deliveries": None,
         "state": call.state,
-        "settled": None if call.state == "called" else _ms(call.state_s),
+        "settled": None if call.state == "called" else milliseconds(call.state_s),
         "status": None if call.result is None else call.result.status,
         "answer": None if call.result is None else _object(call.result.payload)[0],
     }
 
 
+def message_of(event: Event, items: Sequence[Item]) -> Item:
+    """A device's message by its beginning; ``items``: what it carries."""
+    return {
+        "sequence": event.sequence,
+        "device": event.device_id,
+        "type": items[0]["type"] if items else "other",
+        "received": milliseconds(event.enqueued_s),
+        "messageId": _short(event.system.get("message-id")),
+        "size": len(event.body),
+        "beginning": event.body[: 4 * _BEGINNING].decode("utf-8", "replace")[:_BEGINNING],
+    }
+
+
 def items_of(event: Event) -> list[Item]:
-    """The objects that a device's message carries, one by one; a body that is no object becomes text."""
-    body, text = _shown(event.body)
+    """The objects that a device's message carries, one by one; a body that is no object, or long, is null."""
+    body, _ = _shown(event.body)
     objects = body if isinstance(body, list) and all(isinstance(o, dict) for o in body) else [body]
-    return [_item(event, o if isinstance(o, dict) else None, text) for o in objects]
+    return [_item(event, o if isinstance(o, dict) else None) for o in objects]
 
 
-def _item(event: Event, body: dict[str, Any] | None, text: str) -> Item:
+def _item(event: Event, body: dict[str, Any] | None) -> Item:
     if body is not None and len(json.dumps(body)) > _SHOWN_CHARACTERS:
         body = None
     return {
         "sequence": event.sequence,
         "device": event.device_id,
         "type": _type(event.properties, body),
-        "received": _ms(event.enqueued_s),
-        "messageId": event.system.get("message-id"),
-        "correlationId": event.system.get("correlation-id"),
+        "received": milliseconds(event.enqueued_s),
+        "correlationId": _short(event.system.get("correlation-id")),
         "simulated": event.properties.get("simulated") == "true",
-        "properties": {
-            name[:_SHOWN_VALUE]: value[:_SHOWN_VALUE]
-            for name, value in list(event.properties.items())[:_SHOWN_PROPERTIES]
-        },
         "body": body,
-        "text": text if body is None else None,
     }
 
 
@@ -147,6 +162,16 @@ def newest(items: Iterable[Item]) -> list[Item]:
     return sorted(kept, key=lambda item: int(item["sequence"]))
 
 
+def newest_messages(messages: Iterable[Item]) -> list[Item]:
+    """Of one device's messages, oldest first, the last ones: so many readings, so many others."""
+    kinds: dict[bool, deque[Item]] = {
+        is_reading: deque(maxlen=MESSAGES_PER_KIND) for is_reading in (True, False)
+    }
+    for message in messages:
+        kinds[message["type"] == "reading"].append(message)
+    return sorted((*kinds[True], *kinds[False]), key=lambda message: int(message["sequence"]))
+
+
 def _object(content: bytes) -> tuple[Item | None, str]:
     """The JSON object that it is, None if it is none or too long to be shown; and its text."""
     body, text = _shown(content)
@@ -163,6 +188,10 @@ def _shown(body: bytes) -> tuple[Any, str]:
     return content, short
 
 
+def _short(text: str | None) -> str | None:
+    return None if text is None else text[:_BEGINNING]
+
+
 def _refuse(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
 
@@ -172,5 +201,6 @@ def _finite(digits: str) -> float:
     return value if math.isfinite(value) else _refuse(digits)  # 1e999 would be written as Infinity
 
 
-def _ms(seconds: float) -> int:
+def milliseconds(seconds: float) -> int:
+    """Unix seconds as browsers count."""
     return round(seconds * 1000)

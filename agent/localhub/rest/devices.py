@@ -63,13 +63,8 @@ async def _service_statistics(hub: Hub, _request: web.Request) -> web.Response:
 
 async def _purge(hub: Hub, request: web.Request) -> web.Response:
     name = device_id(request)
-    purged = await asyncio.to_thread(_purged, hub, name)
+    purged = await asyncio.to_thread(hub.identities.purge, name)
     return web.json_response({"totalMessagesPurged": purged, "deviceId": name, "moduleId": None})
-
-
-def _purged(hub: Hub, name: str) -> int:
-    hub.store.registry.get(name)
-    return hub.store.c2d.purge(name)
 
 
 def _answer(status: DeviceStatus) -> web.Response:
@@ -78,6 +73,7 @@ def _answer(status: DeviceStatus) -> web.Response:
 
 ROUTES: Routes = (
     ("GET", "/devices", Right.REGISTRY_READ, _list),
+    ("GET", "/devices/", Right.REGISTRY_READ, _list),  # as azure-iothub for Node.js asks
     ("GET", "/devices/{id}", Right.REGISTRY_READ, _get),
     ("PUT", "/devices/{id}", Right.REGISTRY_WRITE, _put),
     ("DELETE", "/devices/{id}", Right.REGISTRY_WRITE, _delete),

@@ -35,8 +35,8 @@ def _guarded(
         token = header(request, "Authorization")
         if token is None:
             raise NotAuthorized("there is no header Authorization: expected a shared access signature")
-        policy, _ = await asyncio.to_thread(authenticator.admit, token, resource=request.path)
-        demand(policy, right)
+        proof = await asyncio.to_thread(authenticator.admit, token, resource=request.path)
+        demand(proof.policy, right)
         check_version(request)
         return await handler(hub, request)
 

@@ -65,16 +65,15 @@ async def _query(hub: Hub, request: web.Request) -> web.Response:
     size = count(header(request, "x-ms-max-item-count"), "x-ms-max-item-count", MOST_FOUND)
     after = _after(header(request, "x-ms-continuation"))
     wanted = None if match[1] is None else match[1][1:-1]
-    found, more = await asyncio.to_thread(_found, hub, wanted, after, size)
+    found, last = await asyncio.to_thread(_found, hub, wanted, after, size)
     headers = {"x-ms-item-type": "Twin"}
-    if more:
-        last = found[-1]["deviceId"]
+    if last:
         headers["x-ms-continuation"] = base64.urlsafe_b64encode(last.encode()).decode()
     return web.json_response(found, headers=headers)
 
 
-def _found(hub: Hub, wanted: str | None, after: str, size: int) -> tuple[list[Json], bool]:
-    """One page, and whether there is another."""
+def _found(hub: Hub, wanted: str | None, after: str, size: int) -> tuple[list[Json], str]:
+    """One page, and the id that it ends with if there is another."""
     if wanted is None:
         statuses = hub.identities.statuses(size + 1, after)
     else:
@@ -88,7 +87,7 @@ def _found(hub: Hub, wanted: str | None, after: str, size: int) -> tuple[list[Js
             found.append(documents.twin(status, hub.store.twins.get(status.device.device_id)))
         except UnknownDevice:  # deleted meanwhile
             continue
-    return found, len(statuses) > size and bool(found)
+    return found, statuses[size - 1].device.device_id if len(statuses) > size else ""
 
 
 def _after(token: str | None) -> str:

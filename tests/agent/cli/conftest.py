@@ -50,7 +50,8 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     monkeypatch.setattr(board, "DEVICE_TREE", tmp_path / "no-device-tree")
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in (
-        "IOTHUB_DEVICE_CONNECTION_STRING", "CREDENTIALS_DIRECTORY", "MASTHEAD_CA_FILE", "MASTHEAD_CONFIG",
+        "IOTHUB_DEVICE_CONNECTION_STRING", "IOTHUB_CONNECTION_STRING", "CREDENTIALS_DIRECTORY",
+        "MASTHEAD_CA_FILE", "MASTHEAD_CONFIG", "MASTHEAD_HTTPS_PORT",
         "RUNTIME_DIRECTORY", "STATE_DIRECTORY", "NOTIFY_SOCKET",
     ):  # fmt: skip
         monkeypatch.delenv(name, raising=False)

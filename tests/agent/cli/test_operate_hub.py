@@ -125,6 +125,34 @@ def test_a_list_has_no_keys(masthead: Masthead, site: Site) -> None:
     assert "SharedAccessKey" not in plain.out + as_json.out
 
 
+def _crowd(site: Site, count: int) -> None:
+    """So many copies of a device, at once."""
+    with site.hub.store._database.write() as db:
+        columns = [row["name"] for row in db.execute("PRAGMA table_info(device)")]
+        copied = ", ".join("'crowd-' || n" if name == "device_id" else name for name in columns)
+        db.execute(
+            f"WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < {count})"
+            f" INSERT INTO device SELECT {copied} FROM c, device WHERE device_id = '{DEVICE}'"
+        )
+
+
+def test_a_list_has_all_devices(masthead: Masthead, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where they are more than the registry lists; who may not ask for those is told so."""
+    with running_site(tmp_path) as site:
+        _crowd(site, 1199)
+        for policy, count, told in (
+            ("iothubowner", 1200, ""),
+            ("registryRead", 1000, "these are 1000, and there may be more: "),
+        ):
+            for name, value in site.as_policy(policy).items():
+                monkeypatch.setenv(name, value)
+            result = masthead("device", "list")
+            ids = [line.split()[0] for line in result.out.splitlines()]
+            assert (result.code, len(ids), ids) == (0, count, sorted(set(ids)))
+            assert result.err.startswith(told)
+            assert ("ServiceConnect" in result.err) == bool(told)
+
+
 def test_a_right_that_lacks_is_named(masthead: Masthead, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """And who has it."""
     for name, value in site.as_policy("service").items():

@@ -71,6 +71,11 @@ class RestClient:
         assert key is not None
         self.token = token(key, hub.host, time.time() + 3600, policy)
 
+    def connect(self) -> ssl.SSLSocket:
+        """A connection of bytes."""
+        plain = socket.create_connection((self.hub.address, self.hub.https_port or 0), timeout=20)
+        return self.context.wrap_socket(plain, server_hostname=self.hub.host)
+
     def send(
         self, method: str, path: str, body: Any = None, *, version: str = VERSION, **headers: str | None
     ) -> Answer:

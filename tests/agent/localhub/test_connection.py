@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import ssl
 import struct
+import threading
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -200,6 +204,34 @@ def test_a_second_connection_takes_over(hub: LocalHub) -> None:
         assert old.is_closed()
         assert new.message().body == b"one"
         assert hub.connected() == {"mast-1"}
+
+
+def test_of_those_that_wait_to_take_over_the_newest_does(hub: LocalHub) -> None:
+    """The others end without an answer: each would cost the disk what nobody needs any more."""
+    may_end = threading.Event()
+    with RawClient(hub) as old:
+        old.login()
+        stands = hub._listener._of_device["mast-1"]
+        release = stands._delivery._queue.release
+        stands._delivery._queue = SimpleNamespace(release=lambda *_: (may_end.wait(30), release("mast-1")))  # type: ignore[assignment]
+        key = hub.store.registry.get("mast-1").primary_key
+        password = token(key, "localhost/devices/mast-1", time.time() + 3600)
+        comers = [RawClient(hub) for _ in range(4)]
+        try:
+            for number, comer in enumerate(comers):
+                comer.send(connect("mast-1", "localhost/mast-1/?api-version=2019-10-01", password))
+                eventually(lambda n=number: len(hub._listener._open) - hub._listener.strangers() == n + 2)  # type: ignore[misc]
+            may_end.set()
+            for comer in comers[:-1]:
+                with contextlib.suppress(ConnectionError, ssl.SSLEOFError):
+                    assert comer._socket.recv(1) == b""
+            assert comers[-1].receive() == (0x20, b"\0\0")
+            comers[-1].ping()
+        finally:
+            may_end.set()
+            for comer in comers:
+                comer.__exit__()
+    assert hub._listener._entering == {}
 
 
 def test_a_silent_device_is_dropped(hub: LocalHub) -> None:

@@ -49,7 +49,7 @@ def _end(store: Store, clock: FakeClock, end: End, ack: Ack = "full", message_id
                 store.c2d.release("mast-1")
             store.c2d.settle_overdue()
         case "purged":
-            assert store.c2d.purge("mast-1") == 1
+            assert len(store.c2d.purge("mast-1")) == 1
 
 
 def _take(store: Store, lock_s: float = 60) -> FeedbackBatch:
@@ -238,8 +238,8 @@ def test_a_purge_takes_what_waits_and_what_is_in_flight(store: Store, clock: Fak
     store.c2d.take("mast-1", 1)
     store.c2d.add("mast-1", b"x")
     other = store.c2d.add("mast-2", b"x")
-    assert store.c2d.purge("mast-1") == 2
+    assert len(store.c2d.purge("mast-1")) == 2
     assert store.c2d.delivered(sent.sequence) is None
     assert [m.state for m in store.c2d.latest("mast-1")] == ["purged", "purged"]
     assert store.c2d.get(other.sequence) == other
-    assert store.c2d.purge("mast-1") == 0
+    assert len(store.c2d.purge("mast-1")) == 0

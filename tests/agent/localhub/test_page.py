@@ -20,6 +20,8 @@ import aiohttp
 import pytest
 
 from agent.localhub.faults import Faults
+from agent.localhub.identities import Identities
+from agent.localhub.listener import Listener
 from agent.localhub.methods import CallLog
 from agent.localhub.notices import C2dChanged, DeviceConnected, EventStored, NoticeBoard, Subscription
 from agent.localhub.page import PageServer, server, start_page
@@ -29,6 +31,7 @@ from agent.localhub.store import Store
 from tests.clock import FakeClock
 
 NOON_S = 1_790_000_000.0
+MAST_1 = {"id": "mast-1", "connected": True, "enabled": True, "proof": "key"}
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,9 @@ class Desk:
         self.board = NoticeBoard()
         self.calls = CallLog(self.board, self.clock.wall)
         self.faults = Faults()
+        self.host = "localhost"
+        listener = Listener(self.store, self.board, self.faults, self.clock.wall)
+        self.identities = Identities(self.store, listener, asyncio.get_running_loop())
         self.online: set[str] = set()
         self.store.registry.create("mast-1")
 
@@ -60,8 +66,17 @@ class Desk:
     ) -> C2dMessage:
         return self.store.c2d.add(device_id, body, message_id=message_id, expires_in_s=expires_in_s)
 
+    def device_connection_string(self, device_id: str) -> str:
+        raise NotImplementedError
+
     async def call_method(
-        self, device_id: str, name: str, payload: bytes = b"null", *, timeout_s: float = 30.0
+        self,
+        device_id: str,
+        name: str,
+        payload: bytes = b"null",
+        *,
+        timeout_s: float = 30.0,
+        connect_within_s: float = 0.0,
     ) -> MethodResult:
         raise NotImplementedError
 
@@ -211,7 +226,10 @@ def test_the_stream_begins_with_what_is_known(tmp_path: Path) -> None:
         async with client.stream() as next_line:
             snapshot = await next_line()
         assert snapshot["kind"] == "snapshot"
-        assert snapshot["devices"] == [{"id": "mast-1", "connected": True, "enabled": True}]
+        assert snapshot["devices"] == [MAST_1]
+        messages = snapshot["messages"]
+        assert [m["type"] for m in messages] == ["event"] + ["reading"] * 60
+        assert [m["sequence"] for m in messages] == [1, *range(312, 372)]
         items = snapshot["items"]
         top = [
             i["body"]["sequence"] for i in items if i["type"] == "reading" and i["body"]["sensor"] == "top"
@@ -239,19 +257,20 @@ def test_what_happens_is_pushed_once(tmp_path: Path) -> None:
             hub.arrive([reading(1)], type="reading")
             hub.arrive([[reading(1), reading(2), reading(3)]], type="reading")
             hub.arrive([reading(3), b"\xffhello", [1]], type="reading")
-            for sequence in (2, 3):
-                line = await next_line()
-                assert (line["kind"], line["item"]["body"]) == ("item", reading(sequence))
-                assert (line["item"]["messageId"], line["item"]["correlationId"]) == ("m", "c")
-            for text in ("\ufffdhello", "[1]"):
-                item = (await next_line())["item"]
-                assert (item["type"], item["body"], item["text"]) == ("other", None, text)
+            told = [await next_line() for _ in range(9)]
+            messages = [line["message"] for line in told if line["kind"] == "message"]
+            items = [line["item"] for line in told if line["kind"] == "item"]
+            assert [m["sequence"] for m in messages] == [2, 3, 4, 5, 6]
+            assert [m["type"] for m in messages] == ["reading"] * 3 + ["other"] * 2
+            assert [m["beginning"] for m in messages[3:]] == ["\ufffdhello", "[1]"]
+            assert [i["body"] for i in items] == [reading(2), reading(3), None, None]
+            assert (messages[0]["messageId"], items[0]["correlationId"]) == ("m", "c")
             hub.board.post(C2dChanged(hub.send_c2d("mast-1", b"{}", message_id="c2")))
             line = await next_line()
             assert (line["kind"], line["command"]["id"]) == ("command", "c2")
             hub.online.add("mast-1")
             hub.board.post(DeviceConnected("mast-1"))
-            assert (await next_line())["devices"] == [{"id": "mast-1", "connected": True, "enabled": True}]
+            assert (await next_line())["devices"] == [MAST_1]
 
     with_page(tmp_path, check)
 

@@ -11,8 +11,13 @@ from agent.localhub.page import wire
 from agent.localhub.records import Event
 
 
-def event(body: bytes, properties: dict[str, str] | None = None, sequence: int = 1) -> Event:
-    return Event(sequence, "mast-1", 12.5, {}, properties or {}, body)
+def event(
+    body: bytes,
+    properties: dict[str, str] | None = None,
+    sequence: int = 1,
+    system: dict[str, str] | None = None,
+) -> Event:
+    return Event(sequence, "mast-1", 12.5, system or {}, properties or {}, body)
 
 
 @pytest.mark.parametrize(
@@ -44,10 +49,15 @@ def test_what_is_no_json_is_shown_as_text(body: bytes) -> None:
 
 def test_long_things_are_cut() -> None:
     """A huge body or property is shown by its beginning, so that a page stays small."""
-    [item] = wire.items_of(event(b'{"a": "' + b"x" * 200_000 + b'"}', {"p" * 900: "v" * 900}))
+    long = event(
+        b'{"a": "' + b"x" * 200_000 + b'"}', {"p" * 900: "v" * 900}, system={"message-id": "m" * 900}
+    )
+    [item] = wire.items_of(long)
     assert item["body"] is None
-    assert item["text"].endswith("… (200009 bytes)")
-    assert len(json.dumps(item)) < 5000
+    message = wire.message_of(long, [item])
+    assert message["size"] == 200_009
+    assert message["beginning"] == '{"a": "' + "x" * 193
+    assert len(json.dumps([item, message])) < 2000
 
 
 def test_an_array_of_readings_is_taken_apart() -> None:
@@ -67,6 +77,20 @@ def test_what_is_shown_at_once_is_bounded() -> None:
     kept = wire.newest(items)
     assert [i["body"]["sensor"] for i in kept if i["type"] == "reading"] == [f"s{n}" for n in range(24, 40)]
     assert len(kept) == 16 + 40
+
+
+def test_messages_are_told_in_order_and_bounded_by_kind() -> None:
+    """Sixty readings and sixty others, so that many of the one do not push out the other."""
+    messages = []
+    for n in range(200):
+        body = b'{"windSpeed": 1}' if n % 10 else b"[]"
+        message = event(body, sequence=n)
+        messages.append(wire.message_of(message, wire.items_of(message)))
+    kept = wire.newest_messages(messages)
+    numbers = [m["sequence"] for m in kept]
+    assert numbers == sorted(numbers)
+    assert [m["type"] for m in kept].count("reading") == 60
+    assert [n for n, m in zip(numbers, kept, strict=True) if m["type"] == "other"] == list(range(0, 200, 10))
 
 
 def test_the_memory_for_duplicates_is_bounded() -> None:

@@ -123,7 +123,7 @@ def test_the_version_is_a_date(rest: RestClient, version: str, status: int) -> N
     ("method", "path", "status"),
     [
         ("GET", "/", 404),
-        ("GET", "/devices/", 404),
+        ("PUT", "/devices/", 405),
         ("GET", "/devices/mast-1/", 404),
         ("GET", "/devices/mast-1/modules", 404),
         ("POST", "/devices/mast-1/messages/deviceBound", 404),

@@ -6,23 +6,18 @@ import contextlib
 import http.client
 import json
 import random
-import socket
-import ssl
 from collections import Counter
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import pytest
-
 from agent.localhub.hub import LocalHub
-from agent.localhub.thread import HubThread
 
-from .client import RawClient, eventually
+from .client import eventually
+from .fuzz import connections, converse
 from .rest_client import VERSION, Answer, RestClient
 
-REQUESTS = 500
-NOISE = 200
+REQUESTS = 200
+NOISE = 100
 
 WORDS: list[Any] = [
     None,
@@ -196,11 +191,26 @@ def send(rest: RestClient, chance: random.Random) -> Answer:
         return Answer(response.status, response.headers, response.read())
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_random_requests_are_answered(hub: LocalHub, seed: int) -> None:
+def spoilt(rest: RestClient, chance: random.Random) -> bytes:
+    """A good request with bytes changed, cut off or added."""
+    content = b'{"properties": {"desired": {"x": 1}}}'
+    good = (
+        f"PATCH /twins/mast-1?{VERSION} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {rest.token}\r\n"
+        f"If-Match: *\r\nContent-Length: {len(content)}\r\nConnection: close\r\n\r\n"
+    ).encode() + content
+    changed = bytearray(good)
+    for _ in range(chance.randrange(1, 4)):
+        at = chance.randrange(len(changed))
+        changed[at : at + chance.randrange(3)] = chance.randbytes(chance.randrange(3))
+    if chance.random() < 0.3:
+        del changed[chance.randrange(len(changed)) :]
+    return bytes(changed)
+
+
+def test_random_requests_are_answered(hub: LocalHub) -> None:
     """None with a 5xx, every error in IoT Hub's form, and the hub answers as before when they are over."""
-    rest, chance, seen = RestClient(hub), random.Random(seed), Counter[int]()
-    for _ in range(REQUESTS // 2):
+    rest, chance, seen = RestClient(hub), random.Random(1), Counter[int]()
+    for _ in range(REQUESTS):
         answer = send(rest, chance)
         seen[answer.status] += 1
         assert answer.status < 500, answer
@@ -208,70 +218,16 @@ def test_random_requests_are_answered(hub: LocalHub, seed: int) -> None:
             assert answer.error[1]
     assert rest.get("/devices").status == 200
     assert {200, 400, 401, 404, 405} <= set(seen), seen
-    assert seen[200] + seen[204] >= 25, seen
+    assert seen[200] + seen[204] >= 10, seen
 
 
 def test_noise_ends_connections_only(hub: LocalHub) -> None:
     """Good requests with bytes changed, cut off or added: an answer below 500 or the end, no more."""
-    rest, chance = RestClient(hub), random.Random(3)
-    context, statuses = rest.context, Counter[bytes]()
-    content = b'{"properties": {"desired": {"x": 1}}}'
-    good = (
-        f"PATCH /twins/mast-1?{VERSION} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {rest.token}\r\n"
-        f"If-Match: *\r\nContent-Length: {len(content)}\r\nConnection: close\r\n\r\n"
-    ).encode() + content
+    rest, chance, statuses = RestClient(hub), random.Random(3), Counter[bytes]()
     for _ in range(NOISE):
-        spoilt = bytearray(good)
-        for _ in range(chance.randrange(1, 4)):
-            at = chance.randrange(len(spoilt))
-            spoilt[at : at + chance.randrange(3)] = chance.randbytes(chance.randrange(3))
-        if chance.random() < 0.3:
-            del spoilt[chance.randrange(len(spoilt)) :]
-        statuses[exchange(hub, context, bytes(spoilt))[9:12]] += 1
+        with rest.connect() as connection:
+            statuses[converse(connection, spoilt(rest, chance))[9:12]] += 1
     assert all(status < b"500" for status in statuses), statuses
     assert len(statuses) >= 4, statuses
     assert rest.get("/twins/mast-1").status == 200
-    runner = hub._service._rest._runner
-    eventually(lambda: runner.server is not None and not runner.server.connections)
-
-
-def exchange(hub: LocalHub, context: ssl.SSLContext, content: bytes) -> bytes:
-    """What comes back for these bytes, after which the client has no more to say."""
-    with (
-        socket.create_connection((hub.address, hub.https_port or 0), timeout=10) as plain,
-        context.wrap_socket(plain, server_hostname=hub.host) as connection,
-    ):
-        answer = b""
-        with contextlib.suppress(OSError):
-            connection.sendall(content)
-            connection.settimeout(0.05)
-            while part := connection.recv(65_536):
-                answer += part
-        return answer
-
-
-@pytest.mark.long
-def test_ten_thousand_requests_cost_no_memory(tmp_path: Path) -> None:
-    """What the process keeps does not grow with them."""
-    thread = HubThread(LocalHub(tmp_path / "hub", "127.0.0.1", port=0, https_port=0))
-    thread.start()
-    try:
-        rest, chance = RestClient(thread.hub), random.Random(4)
-        rest.put("/devices/mast-1")
-        sizes = []
-        for _ in range(5):
-            for _ in range(2000):
-                assert send(rest, chance).status < 500
-            sizes.append(resident_kib())
-        assert sizes[-1] - sizes[0] < 10_000, sizes
-        with RawClient(thread.hub) as client:
-            client.hub.ensure_device("mast-7")
-            assert client.login("mast-7") == (0, 0)
-    finally:
-        thread.stop()
-
-
-def resident_kib() -> int:
-    """What this process has in memory."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
+    eventually(lambda: connections(hub)[2] == 0)

@@ -31,6 +31,14 @@ MUCH = 67_108_864  # more than any buffer of a kernel's
 BINARY, TEXT, CLOSE, PING, PONG = 0x2, 0x1, 0x8, 0x9, 0xA
 
 
+def frame(kind: int, content: bytes, final: bool = True, length: int | None = None) -> bytes:
+    """The bytes of a frame, masked with zeros; ``length``: what it says of itself, if otherwise."""
+    size = len(content) if length is None else length
+    short = size if size < 126 else 126 if size < 65_536 else 127
+    extended = b"" if short < 126 else struct.pack("!H" if short == 126 else "!Q", size)
+    return bytes([(0x80 if final else 0) | kind, 0x80 | short]) + extended + bytes(4) + content
+
+
 class WebSocketClient(RawClient):
     """As a RawClient, its bytes in frames."""
 
@@ -53,7 +61,7 @@ class WebSocketClient(RawClient):
         self._socket.sendall("\r\n".join([*lines, "", ""]).encode())
         head = b""
         while b"\r\n\r\n" not in head:
-            if not (part := self._socket.recv(1)):
+            if not (part := self._socket.recv(4096)):  # nothing follows before it is asked for
                 break
             head += part
         self.head = head.decode()
@@ -64,11 +72,7 @@ class WebSocketClient(RawClient):
 
     def frame(self, kind: int, content: bytes, final: bool = True, length: int | None = None) -> None:
         """One frame; ``length``: what it says of itself, if otherwise."""
-        size = len(content) if length is None else length
-        short = size if size < 126 else 126 if size < 65_536 else 127
-        extended = b"" if short < 126 else struct.pack("!H" if short == 126 else "!Q", size)
-        head = bytes([(0x80 if final else 0) | kind, 0x80 | short]) + extended
-        self._socket.sendall(head + bytes(4) + content)  # masked with zeros
+        self._socket.sendall(frame(kind, content, final, length))
 
     def next_frame(self) -> tuple[int, bytes]:
         """Kind and content of the next frame."""

@@ -24,6 +24,7 @@ from agent.localhub.thread import HubThread
 from tests.e2e.harness import free_host
 
 from .client import RawClient, eventually, packet, publish, text
+from .rest_client import RestClient, host_with_443
 
 USERNAME = "localhost/mast-x/?api-version=2019-10-01"
 DAY = timedelta(days=1)
@@ -194,10 +195,12 @@ def test_an_empty_certificate_admits_nobody(hub: LocalHub) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
-def test_the_sdk_comes_by_its_certificate(tmp_path: Path) -> None:
-    """create_from_x509_certificate, and what it sends arrives."""
+@pytest.mark.parametrize("websockets", [False, True])
+def test_the_sdk_comes_by_its_certificate(tmp_path: Path, websockets: bool) -> None:
+    """create_from_x509_certificate, also with ``websockets=True``, and what it sends arrives."""
     own = Certificate(tmp_path, "own")
-    thread = HubThread(LocalHub(tmp_path / "hub", free_host()))
+    host = host_with_443() if websockets else free_host()
+    thread = HubThread(LocalHub(tmp_path / "hub", host, https_port=443 if websockets else None))
     thread.start()
     try:
         hub = thread.hub
@@ -208,6 +211,7 @@ def test_the_sdk_comes_by_its_certificate(tmp_path: Path) -> None:
             "mast-x",
             server_verification_cert=hub.ca_file.read_text(),
             connection_retry=False,
+            websockets=websockets,
         )
         try:
             client.connect()
@@ -217,3 +221,17 @@ def test_the_sdk_comes_by_its_certificate(tmp_path: Path) -> None:
             client.shutdown()
     finally:
         thread.stop()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("shows", [False, True])
+def test_the_service_side_asks_nobody_for_a_certificate(
+    hub: LocalHub, tmp_path: Path, version: ssl.TLSVersion, shows: bool
+) -> None:
+    """On the port that REST and WebSockets share a request needs none, and one gives no right."""
+    rest = RestClient(hub)
+    rest.context.maximum_version = version
+    if shows:
+        rest.context.load_cert_chain(Certificate(tmp_path, "own").file)
+    assert rest.get("/devices").status == 200
+    assert rest.get("/devices", Authorization=None).status == 401

@@ -72,7 +72,7 @@ def test_a_token_is_what_a_hub_takes(tmp_path: Path) -> None:
         key = store.registry.policy_key("service")
         assert key is not None
         hub = ServiceAuthenticator(store.registry, {"localhost"}, lambda: 1000.0)
-        assert hub.admit(Access("localhost", "service", key).token(1000.0)) == ("service", 4600.0)
+        assert hub.admit(Access("localhost", "service", key).token(1000.0)) == ("service", 4600.0, "")
     finally:
         store.close()
 

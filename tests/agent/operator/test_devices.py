@@ -15,11 +15,16 @@ ACCESS = Access("hub", "iothubowner", "AAAA")
 
 
 class FakeRest:
-    def __init__(self, body: object) -> None:
-        self._body = body
+    """Answers with ``body``, or with one page after the other of (body, continuation)."""
 
-    def call(self, *_arguments: object, **_options: object) -> Reply:
-        return Reply(self._body, {})
+    def __init__(self, body: object, *more: tuple[object, str | None]) -> None:
+        self._pages: list[tuple[object, str | None]] = [*more] or [(body, None)]
+        self.asked: list[object] = []
+
+    def call(self, *_arguments: object, continuation: str | None = None, **_options: object) -> Reply:
+        self.asked.append(continuation)
+        body, following = self._pages[min(len(self.asked), len(self._pages)) - 1]
+        return Reply(body, {"x-ms-continuation": following} if following else {})
 
 
 def test_a_key_is_base64_of_16_to_64_bytes() -> None:
@@ -52,7 +57,20 @@ def test_an_answer_that_describes_no_device_is_an_error(body: object) -> None:
         devices.get("x")
     if body != []:
         with pytest.raises(HubUnavailable, match="is it an IoT Hub"):
-            devices.all()
+            devices.listed()
+        with pytest.raises(HubUnavailable, match="is it an IoT Hub"):
+            devices.found()
+
+
+def test_what_is_found_is_asked_for_page_by_page() -> None:
+    """Until there is no continuation; an empty page is not the last, and the same one twice is no hub's."""
+    one, two = ({"deviceId": name, "status": "enabled", "authenticationType": "sas"} for name in "ab")
+    rest = FakeRest(None, ([two], "1"), ([], "2"), ([one], None))
+    found = Devices(ACCESS, rest).found()  # type: ignore[arg-type]
+    assert ([device.device_id for device in found], rest.asked) == (["a", "b"], [None, "1", "2"])
+    rest = FakeRest(None, ([one], "1"))
+    with pytest.raises(HubUnavailable, match="the same page again"):
+        Devices(ACCESS, rest).found()  # type: ignore[arg-type]
 
 
 def test_what_a_hub_leaves_out_has_a_meaning() -> None:

@@ -36,7 +36,9 @@ def test_a_device_from_its_creation_to_its_end(site: Site, devices: Devices) -> 
         "sas",
     )
     assert devices.get("mast-2") == created
-    assert "mast-2" in {device.device_id for device in devices.all()}
+    assert "mast-2" in {device.device_id for device in devices.listed()} & {
+        device.device_id for device in devices.found()
+    }
     assert devices.set_enabled("mast-2", False).status == "disabled"
     assert not site.hub.store.registry.get("mast-2").enabled
     assert devices.set_enabled("mast-2", True).primary_key == created.primary_key
@@ -72,7 +74,7 @@ def test_a_policy_without_the_right_is_named(site: Site, policy: str, right: str
     """With those that have it."""
     access = site.access(policy)
     with pytest.raises(HubRejected, match=f"refused policy '{policy}': this needs the right {right}"):
-        Devices(access, Rest(access)).all()
+        Devices(access, Rest(access)).listed()
 
 
 def test_a_twin_is_merged(site: Site) -> None:

@@ -1,130 +1,70 @@
-// Talking to the hub: every call carries the token of the address's fragment; the stream is read with fetch.
-
-const FIRST_RETRY_MS = 500;
-const LAST_RETRY_MS = 10_000;
-const SILENCE_MS = 40_000; // the hub says something every 15 s
+// Talking to the hub: every call carries the token of the address's fragment.
 
 /** The token in the address, or null. */
 export function token() {
   return new URLSearchParams(location.hash.slice(1)).get("token");
 }
 
-const headers = () => ({ Authorization: `Bearer ${token() ?? ""}` });
+export const headers = () => ({ Authorization: `Bearer ${token() ?? ""}` });
 
-async function post(device, what, body) {
+/** What the hub answers, null for nothing. `body`: JSON as text. Throws an Error whose message can be shown. */
+async function ask(method, path, body, more = {}) {
   let response;
   try {
-    response = await fetch(`api/devices/${encodeURIComponent(device)}/${what}`, {
-      method: "POST",
-      headers: { ...headers(), "Content-Type": "application/json" },
-      body: JSON.stringify(body),
-    });
+    const content = body === undefined ? {} : { "Content-Type": "application/json" };
+    response = await fetch(`api/devices${path}`, { method, headers: { ...headers(), ...content, ...more }, body });
   } catch {
     throw new Error("Not sent: the hub cannot be reached.");
   }
-  const answer = await response.json().catch(() => ({}));
+  const answer = await response.json().catch(() => null);
   if (!response.ok) {
-    const error = new Error(answer.error ?? `Not sent: the hub answered ${response.status}.`);
+    const error = new Error(answer?.error ?? `Not done: the hub answered ${response.status}.`);
     error.status = response.status;
     throw error;
   }
   return answer;
 }
 
-/** Queues a command as a message. Throws an Error whose message can be shown. */
+const of = (device, what = "") => `/${encodeURIComponent(device)}${what}`;
+
+/** Queues a command as a message. */
 export async function sendCommand(device, command) {
-  await post(device, "commands", command);
+  await ask("POST", of(device, "/commands"), JSON.stringify(command));
 }
 
 /**
  * Calls a command as a direct method and waits for its end; that the device is offline or does not answer is the
- * list's to show. Throws an Error whose message can be shown.
+ * list's to show.
  */
 export async function callCommand(device, { command, ...rest }) {
   try {
-    await post(device, "methods", { methodName: command, payload: { ...rest, id: crypto.randomUUID() } });
+    await callMethod(device, command, JSON.stringify({ ...rest, id: crypto.randomUUID() }));
   } catch (error) {
     if (error.status !== 404 && error.status !== 504) throw error;
   }
 }
 
-/**
- * The push stream. Calls `onLine(object)` for each line and `onState(state)` for
- * "connecting", "live", "lost" and "refused"; comes back by itself, except after "refused".
- */
-export class Stream {
-  #abort = null;
-  #wake = () => {};
-
-  constructor(onLine, onState) {
-    this.onLine = onLine;
-    this.onState = onState;
-    addEventListener("online", () => this.#wake());
-    document.addEventListener("visibilitychange", () => this.#wake());
-  }
-
-  /** Starts, or starts anew with the token now in the address. */
-  start() {
-    this.#abort?.abort();
-    this.#abort = new AbortController();
-    this.#run(this.#abort.signal);
-  }
-
-  async #run(signal) {
-    let retry = FIRST_RETRY_MS;
-    this.onState("connecting");
-    while (!signal.aborted) {
-      const outcome = await this.#read(signal);
-      if (signal.aborted) return;
-      if (outcome === "refused") return this.onState("refused");
-      if (outcome === "ended") retry = FIRST_RETRY_MS;
-      this.onState("lost");
-      await this.#pause(retry * (0.75 + Math.random() / 2));
-      retry = Math.min(retry * 2, LAST_RETRY_MS);
-    }
-  }
-
-  #pause(ms) {
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, ms);
-      this.#wake = () => { clearTimeout(timer); resolve(); };
-    });
-  }
-
-  /** One connection: "refused" (the token), "ended" (after it had worked) or "failed". */
-  async #read(signal) {
-    const connection = new AbortController();
-    const stop = () => connection.abort();
-    signal.addEventListener("abort", stop);
-    let silence = setTimeout(stop, SILENCE_MS);
-    let worked = false;
-    try {
-      const response = await fetch("api/stream", { headers: headers(), cache: "no-store", signal: connection.signal });
-      if (response.status === 401) return "refused";
-      if (!response.ok) return "failed";
-      let rest = "";
-      const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-      for (;;) {
-        const { value, done } = await reader.read();
-        if (done) break;
-        clearTimeout(silence);
-        silence = setTimeout(stop, SILENCE_MS);
-        const lines = (rest + value).split("\n");
-        rest = lines.pop();
-        for (const line of lines) {
-          if (signal.aborted) return "ended";
-          this.onLine(JSON.parse(line));
-          if (!worked) this.onState("live");
-          worked = true;
-        }
-      }
-    } catch (error) {
-      if (!(error instanceof TypeError) && error.name !== "AbortError") console.error(error);
-    } finally {
-      clearTimeout(silence);
-      signal.removeEventListener("abort", stop);
-      connection.abort();
-    }
-    return worked ? "ended" : "failed";
-  }
+/** Calls a direct method: {status, payload}. `payload`: JSON as text; `timeouts`: as the hub's call names them. */
+export function callMethod(device, name, payload, timeouts = {}) {
+  const rest = Object.entries(timeouts).map(([key, seconds]) => `, ${JSON.stringify(key)}: ${seconds}`).join("");
+  return ask("POST", of(device, "/methods"), `{"methodName": ${JSON.stringify(name)}, "payload": ${payload}${rest}}`);
 }
+
+export const createDevice = (deviceId) => ask("POST", "", JSON.stringify({ deviceId }));
+
+export const setEnabled = (device, enabled) => ask("PUT", of(device, "/enabled"), JSON.stringify({ enabled }));
+
+export const deleteDevice = (device) => ask("DELETE", of(device));
+
+/** The connection string, with the device's key in it. */
+export const connectionString = async (device) => (await ask("GET", of(device, "/connection-string"))).connectionString;
+
+/** A message as the hub received it. */
+export const readMessage = (device, sequence) => ask("GET", of(device, `/messages/${sequence}`));
+
+/** The twin: {etag, version, tags, desired, reported}, the last three {text, version}. */
+export const readTwin = (device) => ask("GET", of(device, "/twin"));
+
+/** Saves tags and desired properties, JSON as text, unless the twin is not the one of that ETag any more (412). */
+export const saveTwin = (device, etag, { tags, desired }) =>
+  ask("PUT", of(device, "/twin"), `{"tags": ${tags}, "desired": ${desired}}`, { "If-Match": `"${etag}"` });

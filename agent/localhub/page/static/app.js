@@ -1,13 +1,19 @@
 // Wires the stream to the parts of the page.
 
-import { Stream, token } from "./api.js";
+import { token } from "./api.js";
 import { SentCommands } from "./commands.js";
+import { Create } from "./create.js";
 import { byId, Choice, setText } from "./dom.js";
 import { CommandForm } from "./form.js";
-import { Log } from "./log.js";
+import { Identity } from "./identity.js";
+import { Messages } from "./messages.js";
+import { Method } from "./method.js";
 import { Model } from "./model.js";
 import { Now } from "./now.js";
 import { Plot } from "./plot.js";
+import { Stream } from "./stream.js";
+import { TwinEditor } from "./twin.js";
+import { Views } from "./views.js";
 
 const LINK = { connecting: "connecting", live: "live", lost: "connection to the hub lost, trying again", refused: "no access" };
 const NO_TOKEN = "The address of this page lacks its token. Open the address that masthead hub printed, with everything after the #.";
@@ -18,16 +24,22 @@ const now = new Now();
 const plot = new Plot(byId("plot"), byId("readout"));
 const form = new CommandForm();
 const sent = new SentCommands();
-const log = new Log();
+const messages = new Messages();
+const identity = new Identity();
+const twin = new TwinEditor();
+const method = new Method();
 const devices = new Choice(byId("devices"), "device", (id) => { chosen.device = id; chosen.sensor = null; render(true); });
 const sensors = new Choice(byId("sensors"), "sensor", (id) => { chosen.sensor = id; render(true); });
-const chosen = { device: null, sensor: null };
+const chosen = { device: null, sensor: null, soon: null }; // soon: a device that is about to be listed
 let queued = false;
 let quiet = true;
 
 function render(quietly) {
   const listed = model.listed;
   const lost = document.body.dataset.link !== "live"; // what was true then may not be true now
+  if (listed.some((device) => device.id === chosen.soon)) {
+    Object.assign(chosen, { device: chosen.soon, sensor: null, soon: null });
+  }
   if (!listed.some((device) => device.id === chosen.device)) {
     chosen.device = (listed.find((device) => device.connected) ?? listed[0])?.id ?? null;
     chosen.sensor = null;
@@ -36,10 +48,12 @@ function render(quietly) {
   setText(byId("faults"), model.faults.length ? `This hub misbehaves, as it was told to: ${model.faults.join("; ")}` : "");
   byId("devices").hidden = listed.length === 0;
   byId("no-device").hidden = lost || listed.length > 0;
-  byId("device").hidden = chosen.device === null;
+  for (const part of document.querySelectorAll(".of-device")) part.hidden = chosen.device === null;
   devices.show(listed.map(({ id, connected, enabled }) => ({
     value: id, label: id, state: connected && !lost ? "good" : "idle",
     note: lost ? "not known" : !enabled ? "disabled" : connected ? "connected" : "not connected" })), chosen.device);
+  twin.keep(new Set(listed.map((device) => device.id)));
+  twin.show(views.current === "manage" ? chosen.device : null);
   if (chosen.device === null) return;
 
   const device = model.device(chosen.device);
@@ -53,12 +67,18 @@ function render(quietly) {
   plot.show(points);
   form.show(chosen.device, device.actuators);
   sent.show(chosen.device, device, quietly);
-  log.show(device);
+  messages.show(chosen.device, device);
+  identity.show(listed.find(({ id }) => id === chosen.device), !lost);
+  method.show(chosen.device);
 }
 
 function take(line) {
   model.take(line);
-  quiet = quiet || line.kind === "snapshot";
+  if (line.kind === "twin") return twin.changed(line.device);
+  if (line.kind === "snapshot") {
+    quiet = true;
+    twin.changed(chosen.device); // what was told meanwhile was missed
+  }
   schedule();
 }
 
@@ -84,7 +104,13 @@ function linkState(state) {
   schedule();
 }
 
+new Create((id) => { chosen.soon = id; schedule(); });
+byId("to-create").addEventListener("click", () => { views.open("manage"); byId("create-id").focus(); });
+const views = new Views(() => render(true));
 const stream = new Stream(take, linkState);
-addEventListener("hashchange", () => stream.start()); // the right address pasted over a wrong one loads nothing
+addEventListener("hashchange", () => { // the right address pasted over a wrong one loads nothing
+  views.read();
+  stream.start();
+});
 setInterval(() => now.tick(), 1000);
 stream.start();

@@ -4,7 +4,7 @@ import { arrange, byId, el, setText } from "./dom.js";
 import { time } from "./format.js";
 
 const SIGNS = { done: "✓", bad: "✕", waiting: "…", idle: "·" };
-const LOST = { expired: "expired", "dead-lettered": "dead-lettered: sent ten times, never confirmed" };
+const LOST = { expired: "expired", purged: "purged: taken out of the queue", "dead-lettered": "dead-lettered: sent ten times, never confirmed" };
 
 const isNumber = (value) => typeof value === "number";
 

@@ -23,6 +23,26 @@ export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
+/** Runs `work` unless `button` is busy with it already; what goes wrong is said in `complaint`. */
+export async function once(button, complaint, work) {
+  if (button.getAttribute("aria-disabled") === "true") return;
+  setText(complaint, "");
+  button.setAttribute("aria-disabled", "true");
+  try {
+    await work();
+  } catch (error) {
+    setText(complaint, error.message);
+  } finally {
+    button.removeAttribute("aria-disabled");
+  }
+}
+
+/** Puts the focus there, so that what is wrong can be mended, and throws it in words. */
+export function wrong(input, words) {
+  input.focus();
+  throw new Error(words);
+}
+
 /** Makes `nodes` the children of `list`; what stays is not touched, so that scrolling and selection survive. */
 export function arrange(list, nodes) {
   const wanted = new Set(nodes);

@@ -1,7 +1,7 @@
 // The form: what it holds becomes a command; what is wrong is said beside the button.
 
 import { callCommand, sendCommand } from "./api.js";
-import { byId, el, setText } from "./dom.js";
+import { byId, el, setText, wrong } from "./dom.js";
 
 /** What each command needs, what it does, and how long it lasts unless something else is typed. */
 const COMMANDS = {
@@ -104,8 +104,3 @@ export class CommandForm {
 }
 
 const withoutNull = (command) => Object.fromEntries(Object.entries(command).filter(([, value]) => value !== null));
-
-function wrong(input, words) {
-  input.focus();
-  throw new Error(words);
-}

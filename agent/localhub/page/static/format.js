@@ -27,6 +27,9 @@ export function tick(ms, step) {
   return (step < 60_000 ? clock : shortClock).format(ms);
 }
 
+/** "873 bytes", "12.4 kB". */
+export const size = (bytes) => (bytes < 10_000 ? `${bytes} bytes` : `${(bytes / 1000).toFixed(1)} kB`);
+
 /** A duration in words, in its largest whole unit. */
 export function duration(ms) {
   const s = Math.max(0, Math.round(ms / 1000));

@@ -31,17 +31,20 @@ function keepLast(list, count) {
 
 class Device {
   sensors = new Map(); // name -> points in order of arrival
-  readings = [];
-  others = [];
+  readings = []; // messages with readings
+  others = []; // messages with anything else
   commands = new Map(); // key -> command
   outcomes = new Map(); // command id -> items, one for each time that it was answered
   followUps = new Map(); // command id -> item of the latest event
   actuators = new Set(["beacon"]);
 
-  add(item) {
-    const list = item.type === "reading" ? this.readings : this.others;
-    list.push(item);
+  addMessage(message) {
+    const list = message.type === "reading" ? this.readings : this.others;
+    list.push(message);
     keepLast(list, MESSAGES);
+  }
+
+  add(item) {
     if (item.type === "reading" && item.body) this.#addPoint(item);
     else this.#addOther(item);
   }
@@ -103,7 +106,7 @@ class Device {
 
 export class Model {
   #devices = new Map();
-  listed = []; // [{id, connected}]
+  listed = []; // [{id, connected, enabled, proof}]
   faults = []; // what the hub was told to do wrong, in words
 
   /** Takes one line of the stream. */
@@ -112,6 +115,7 @@ export class Model {
       this.#devices.clear();
       this.listed = line.devices;
       this.faults = line.faults;
+      line.messages.forEach((message) => this.device(message.device).addMessage(message));
       line.items.forEach((item) => this.device(item.device).add(item));
       line.commands.forEach((command) => this.device(command.device).setCommand(command));
     } else if (line.kind === "devices") {
@@ -120,6 +124,8 @@ export class Model {
       for (const id of this.#devices.keys()) if (!known.has(id)) this.#devices.delete(id);
     } else if (line.kind === "faults") {
       this.faults = line.faults;
+    } else if (line.kind === "message") {
+      this.device(line.message.device).addMessage(line.message);
     } else if (line.kind === "item") {
       this.device(line.item.device).add(line.item);
     } else if (line.kind === "command") {

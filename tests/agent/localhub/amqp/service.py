@@ -35,6 +35,7 @@ class FakePeer:
 
     policy: str | None = None
     policy_until_s: float = float("inf")
+    policy_path: str = ""
     state: dict[str, Any] = field(default_factory=dict)
 
 

@@ -138,7 +138,7 @@ def _put(token: object, *, message_id: object = "1", **asked: object) -> Message
     properties = {
         "operation": "put-token",
         "type": "servicebus.windows.net:sastoken",
-        "name": "sb://localhost/x",
+        "name": "sb://localhost/masthead",
     }
     return Message(
         value=token, properties={"message-id": message_id}, application_properties=properties | asked
@@ -154,7 +154,7 @@ def test_a_token_proves_a_policy(tmp_path: Path, scope: str) -> None:
             peer = FakePeer()
             spring = await service.spring("$cbs", peer, reply_address="$cbs")
             sink = await service.sink("$cbs", peer)
-            reply = await ask(sink, spring, _put(service.token(scope=scope), message_id=b"\1"))
+            reply = await ask(sink, spring, _put(service.token(scope=scope), name=scope, message_id=b"\1"))
             assert reply.application_properties["status-code"] == 200
             assert reply.application_properties["status-description"] == "OK"
             assert type(reply.application_properties["status-code"]).__name__ == "Int"
@@ -178,6 +178,11 @@ def test_a_token_proves_a_policy(tmp_path: Path, scope: str) -> None:
         ({"type": "jwt"}, 400, "token type 'jwt'"),
         ({"type": None}, 400, "token type None"),
         ({"operation": "delete-token"}, 400, "operation 'delete-token'"),
+        ({"name": None}, 400, "name None"),
+        ({"name": "sb://elsewhere/masthead"}, 401, "another hub's"),
+        ({"scope": "localhost/messages/events"}, 401, "which is not for 'masthead'"),
+        ({"scope": "localhost/masthead", "name": "localhost"}, 401, "which is not for ''"),
+        ({"scope": "localhost/masthead", "name": "localhost/masthead2"}, 401, "not for 'masthead2'"),
     ],
 )
 def test_a_bad_token_changes_nothing(
@@ -190,7 +195,7 @@ def test_a_bad_token_changes_nothing(
             spring = await service.spring("$cbs")
             sink = await service.sink("$cbs")
             made = {k: v for k, v in change.items() if k in ("policy", "scope", "ttl_s")}
-            asked = {k: v for k, v in change.items() if k in ("type", "operation")}
+            asked = {k: v for k, v in change.items() if k in ("type", "operation", "name")}
             token = change.get("token", service.token(**made))  # type: ignore[arg-type]
             request = _put(token, **asked)
             if token is None:
@@ -199,6 +204,46 @@ def test_a_bad_token_changes_nothing(
             assert reply.application_properties["status-code"] == status
             assert said in reply.application_properties["status-description"]
             assert service.peer.policy == "service"
+
+    finish(run())
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "address", "allowed"),
+    [
+        ("sb://localhost/masthead", "spring", "masthead/ConsumerGroups/$Default/Partitions/0", True),
+        (
+            "localhost/Masthead/ConsumerGroups",
+            "spring",
+            "masthead/ConsumerGroups/$Default/Partitions/0",
+            True,
+        ),
+        ("localhost%2Fmessages", "sink", "/messages/devicebound", True),
+        ("localhost:5671", "sink", "/messages/devicebound", True),
+        ("sb://localhost/masthead", "sink", "/messages/devicebound", False),
+        ("sb://localhost/masthead", "spring", "/messages/events", False),
+        ("localhost/messages/devicebound", "spring", "/messages/servicebound/feedback", False),
+        ("localhost/messages", "spring", "masthead/ConsumerGroups/$Default/Partitions/0", False),
+    ],
+)
+def test_a_token_is_for_what_it_was_put_for(
+    tmp_path: Path, name: str, kind: str, address: str, allowed: bool
+) -> None:
+    """And for what is below that, though it was signed for all of the hub."""
+
+    async def run() -> None:
+        with Service(tmp_path) as service:
+            peer = FakePeer()
+            spring, sink = await service.spring("$cbs", peer), await service.sink("$cbs", peer)
+            reply = await ask(sink, spring, _put(service.token(), name=name))
+            assert reply.application_properties["status-code"] == 200
+            attach = getattr(service, kind)
+            if allowed:
+                (await attach(address, peer)).close()
+                return
+            with pytest.raises(LinkError, match=r"the token is for .* and not for ") as error:
+                await attach(address, peer)
+            assert error.value.condition == "amqp:unauthorized-access"
 
     finish(run())
 

@@ -72,8 +72,8 @@ def test_a_partition_says_what_it_holds(tmp_path: Path) -> None:
     finish(run())
 
 
-def _token(policy: str) -> Callable[[Service], dict[str, Any]]:
-    return lambda service: {"security_token": service.token(policy)}
+def _token(policy: str, scope: str = "localhost") -> Callable[[Service], dict[str, Any]]:
+    return lambda service: {"security_token": service.token(policy, scope=scope)}
 
 
 @pytest.mark.parametrize(
@@ -90,6 +90,7 @@ def _token(policy: str) -> Callable[[Service], dict[str, Any]]:
         ({"security_token": "x"}, 401, "no shared access signature"),
         ({"security_token": b"\xff"}, 401, "no shared access signature"),
         (_token("device"), 401, "policy 'device' lacks the right ServiceConnect"),
+        (_token("service", "localhost/messages"), 401, "which is not for 'masthead'"),
     ],
 )
 def test_what_management_cannot_say_it_says(tmp_path: Path, asked: Any, status: int, said: str) -> None:
@@ -109,7 +110,8 @@ def test_management_wants_a_token_from_whom_has_shown_none(tmp_path: Path) -> No
 
     async def run() -> None:
         with Service(tmp_path) as service:
-            reply = await _managed(service, FakePeer())
-            assert (reply.application_properties["status-code"], reply.value) == (401, None)
+            for peer in (FakePeer(), FakePeer("service", policy_path="messages")):
+                reply = await _managed(service, peer)
+                assert (reply.application_properties["status-code"], reply.value) == (401, None)
 
     finish(run())

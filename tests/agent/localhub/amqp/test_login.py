@@ -34,20 +34,21 @@ def signature(host: str = "localhost", key: str = KEY, until_s: float = 2e9, skn
 
 
 @pytest.mark.parametrize(
-    ("user", "password"),
+    ("user", "password", "path"),
     [
-        ("service@sas.root.localhost", KEY),
-        ("service@sas.localhost", signature()),
-        ("service", signature(skn="&skn=service")),
-        ("service@sas.root.localhost", signature("localhost/devices")),
+        ("service@sas.root.localhost", KEY, ""),
+        ("service@sas.localhost", signature(), ""),
+        ("service", signature(skn="&skn=service"), ""),
+        ("service@sas.root.localhost", signature("localhost/Messages/events/"), "messages/events"),
     ],
 )
-def test_plain(server: Server, user: str, password: str) -> None:
-    """A policy's key, or what is signed with it."""
+def test_plain(server: Server, user: str, password: str, path: str) -> None:
+    """A policy's key, or what is signed with it, for what it is signed for."""
     with server.connect() as client:
         client.open(response=f"\0{user}\0{password}".encode())
         client.begin()
         client.sender("echo")
+    assert (server.toy.policies, server.toy.paths) == (["service"], [path])
 
 
 @pytest.mark.parametrize(

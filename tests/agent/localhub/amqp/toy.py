@@ -127,6 +127,7 @@ class Toy:
         self.rejected: list[Outcome] = []
         self.attached: list[Attach] = []
         self.policies: list[str | None] = []
+        self.paths: list[str] = []
         self.waiting: dict[str, deque[Message]] = {}
         self.asked = 0
         self.opened = 0
@@ -149,6 +150,7 @@ class Toy:
     def _check(self, attach: Attach, peer: Peer) -> None:
         self.attached.append(attach)
         self.policies.append(peer.policy)
+        self.paths.append(peer.policy_path)
         if name(attach) == "nowhere":
             raise LinkError("amqp:not-found", "no such address")
         if name(attach) == "failing":
