@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check long bench test-vm clean
+.PHONY: demo test check long bench test-vm deb clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.hub  ## a hub, a mast and its page on this machine
@@ -31,6 +31,9 @@ bench: $(VENV)/.dev  ## drain and footprint against the bare SDK; ten minutes, o
 test-vm: $(VENV)/.dev  ## the drivers and the unit in a virtual machine with simulated pins
 	@tests/vm/build
 	$(BIN)/python -m pytest -m "vm and not long"
+
+deb: $(VENV)/bin/python  ## dist/masthead_VERSION_all.deb, for Debian and Raspberry Pi OS 12 and 13
+	@PYTHON=$(BIN)/python deploy/debian/build
 
 clean:
 	rm -rf $(VENV) .vm tests/e2e/node/node_modules build dist *.egg-info .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -98,6 +98,7 @@ class ControlServer:
             try:
                 new = self._pointer.with_suffix(".new")
                 new.write_text(f"{path}\n")
+                new.chmod(0o640)  # whatever the umask: the group may ask
                 new.replace(self._pointer)
             except OSError as error:  # a card that has become read-only takes nobody's controls away
                 log.warning("%s cannot be written (%s): ask at %s", self._pointer, error.strerror, path)

@@ -37,7 +37,7 @@ from pathlib import Path
 
 from .outbox_file import PAGE_BYTES, StoreUnreadable
 from .outbox_limits import MayDrop, OutboxLimits, anything, commits, declared_again, dropped_event
-from .outbox_rows import OutboxRows
+from .outbox_rows import Confirmation, OutboxRows
 from .reading import Entry, Row
 from .rejections import Rejected, Rejections, bounded, is_rejection, rejected_event
 from .timekeeping import BootClock
@@ -268,6 +268,20 @@ class Outbox:
     def vanished(self) -> bool:
         """Whether the file is no longer the one at its path."""
         return self._rows.vanished
+
+    @property
+    def read_only(self) -> bool:
+        """Whether it was opened on a read-only file system: it can be read, and never written."""
+        return self._rows.read_only
+
+    def let_go(self) -> Mapping[str, Confirmation]:
+        """Close a read-only store; the confirmations that could not be written."""
+        self._rows.db.close()
+        return self._rows.confirmed
+
+    def take_confirmations(self, confirmed: Mapping[str, Confirmation]) -> None:
+        """Those that ``let_go`` gave for this store; written with the next commits."""
+        self._rows.confirmed |= confirmed
 
     def close(self) -> None:
         """Write what is confirmed and let go of the file. May be called twice."""

@@ -5,6 +5,7 @@ Thread safety: none needed, nothing is kept here.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import closing, suppress
 from operator import methodcaller
@@ -64,7 +65,8 @@ class StoreVanished(sqlite3.OperationalError):
 def connect(path: Path) -> sqlite3.Connection:
     """Open or create the store at ``path``: WAL, one fsync a commit. No thread is checked.
 
-    One of an older version is as it was, see ``upgrade``.
+    One of an older version is as it was, see ``upgrade``; so is one on a read-only file system, which this
+    connection can never write, also if it becomes writable.
     Raises StoreUnreadable (and not a byte has changed), sqlite3.Error and OSError.
     """
     version = _stored_version(path)
@@ -73,6 +75,8 @@ def connect(path: Path) -> sqlite3.Connection:
             f"{path}: written by a newer masthead (schema {version}, this one knows {SCHEMA_VERSION}): "
             "install that version again, or move the file away"
         )
+    if version and is_read_only(path) and not _has_log(path):
+        return _frozen(path)
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
     try:
         db.text_factory = methodcaller("decode", "utf-8", "replace")  # a flipped bit costs a letter
@@ -100,6 +104,14 @@ def upgrade(db: sqlite3.Connection, version: int) -> None:
     for statement in "".join(_SCHEMAS[version:]).split(";"):
         db.execute(statement)
     db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def is_read_only(path: Path) -> bool:
+    """Whether the file system of the store at ``path`` is mounted read-only."""
+    try:
+        return bool(os.statvfs(path.parent).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
 
 
 def identity(path: Path) -> tuple[int, int] | None:
@@ -134,12 +146,12 @@ def _stored_version(path: Path) -> int:
     Read from the header, and where a log stands beside the file from both, by a connection that cannot
     write: any other would move the log into the file when it closes.
     """
-    _, log, index = _parts(path)
+    _, _, index = _parts(path)
     header = b""
     with suppress(FileNotFoundError), path.open("rb") as file:
         header = file.read(_VERSION_AT + 4)
     version = int.from_bytes(header[_VERSION_AT:]) if header.startswith(_MAGIC) else 0
-    if version > SCHEMA_VERSION or not header or not (log.exists() and log.stat().st_size):
+    if version > SCHEMA_VERSION or not header or not _has_log(path):
         return version
     had_index = index.exists()
     with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as db:
@@ -147,6 +159,20 @@ def _stored_version(path: Path) -> int:
     if not had_index:
         index.unlink(missing_ok=True)
     return version
+
+
+def _frozen(path: Path) -> sqlite3.Connection:
+    """Open a store that was closed cleanly, where SQLite could not make its log anew."""
+    uri = f"file:{quote(str(path))}?immutable=1"
+    db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+    db.text_factory = methodcaller("decode", "utf-8", "replace")
+    return db
+
+
+def _has_log(path: Path) -> bool:
+    """Whether there are commits that are not in the file itself."""
+    _, log, _ = _parts(path)
+    return log.exists() and log.stat().st_size > 0
 
 
 def _parts(path: Path) -> tuple[Path, Path, Path]:

@@ -22,6 +22,7 @@ from .outbox_file import (
     StoreVanished,
     connect,
     identity,
+    is_read_only,
     upgrade,
 )
 from .reading import Entry, Row, StoredBody, json_text, object_id, sound
@@ -47,6 +48,7 @@ class OutboxRows:
     def __init__(self, path: Path) -> None:
         """Open or create the file. Raises as ``connect`` does."""
         self.path = path
+        self.read_only = is_read_only(path)
         self.db = connect(path)
         self.confirmed: dict[str, Confirmation] = {}  # by object id; not written yet
         self.dropped = 0

@@ -15,6 +15,7 @@ from hw.anemometer import Anemometer, WindSample
 from hw.errors import DeviceMisconfigured, HardwareError
 
 from .reading import Entry
+from .service import event
 from .wind.quality import HIGHEST_MPS, QualityControl
 from .wind.statistics import WindReport, WindStatistics
 
@@ -99,6 +100,7 @@ class Sampler:
         self._began: float | None = None  # the schedule's origin
         self._report_began = 0.0
         self._sampled = self._reported = 0
+        self._reported_at = 0  # the number of samples by then
         self.status = SensorStatus()
 
     def open(self, now: float) -> None:
@@ -129,6 +131,11 @@ class Sampler:
         self.status = SensorStatus(sample, self._sampled, self._reported, self._speed.lost_since)
         periods = math.floor((now - self._began + _EPSILON_S) / self._period_s) + 1
         return self._began + periods * self._period_s
+
+    def report_early(self, now: float) -> None:
+        """Close the report that has begun, for there will be no more samples; one without any is none."""
+        if self._began is not None and self._sampled > self._reported_at:
+            self._report(now)
 
     def close(self) -> None:
         """Let go of the sensor."""
@@ -176,10 +183,11 @@ class Sampler:
         what, since = presence.what, presence.lost_since
         presence.seen(now, fault)
         if since is None and presence.lost_since is not None:
-            log.warning("%s %s is lost: %s", what, self.sensor_id, fault)
+            log.warning("%s %s is lost: %s", what, self.sensor_id, fault, extra=event(f"{what}-lost"))
             self._event(now, f"{what}-lost", reason=fault)
         elif since is not None and presence.lost_since is None:
-            log.info("%s %s is back after %.0f s", what, self.sensor_id, now - since)
+            after_s = now - since
+            log.info("%s %s is back after %.0f s", what, self.sensor_id, after_s, extra=event(f"{what}-back"))
             self._event(now, f"{what}-back", lostSeconds=round(now - since, 1))
 
     def _event(self, now: float, event: str, **details: object) -> None:
@@ -200,6 +208,7 @@ class Sampler:
             "flags": list(flags),
         }
         self._reported += 1
+        self._reported_at = self._sampled
         self._put(Entry("reading", end, body, simulated=self.simulated, calibration=self.calibration))
 
 

@@ -1,7 +1,8 @@
 """The service manager and the log, as far as the agent talks to them.
 
-Where python3-systemd is installed it does the talking; elsewhere sd_notify(3) is one datagram, and the log
-is lines on standard error, prefixed with a priority where journald reads them (sd-daemon(3)).
+Where python3-systemd is installed it does the talking, and what happened has a field MASTHEAD_EVENT in the
+journal; elsewhere sd_notify(3) is one datagram, and the log is lines on standard error, prefixed with a
+priority where journald reads them (sd-daemon(3)).
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 from .redact import redact
 
@@ -44,6 +47,16 @@ def notify(state: str) -> bool:
     return True
 
 
+def notify_reloading() -> bool:
+    """Tell the service manager that a reload begins; READY=1 ends it (sd_notify(3))."""
+    return notify(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+
+
+def is_managed() -> bool:
+    """Whether a service manager started us, and no terminal can hang up."""
+    return bool(os.environ.get("NOTIFY_SOCKET"))
+
+
 def watchdog_interval_s() -> float | None:
     """How often to say WATCHDOG=1: half of what systemd allows (sd_watchdog_enabled(3)), or None."""
     if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
@@ -55,13 +68,19 @@ def watchdog_interval_s() -> float | None:
     return allowed_s / 2 if allowed_s > 0 else None
 
 
+def event(name: str) -> dict[str, str]:
+    """For a record's ``extra``: what happened, in a word that `journalctl MASTHEAD_EVENT=…` finds."""
+    return {"event": name}
+
+
 class LineFormatter(logging.Formatter):
     """One line a record, secrets masked; a traceback follows only where one was asked for."""
 
-    def __init__(self, under_journald: bool) -> None:
+    def __init__(self, under_journald: bool, *, prefixed: bool | None = None) -> None:
+        """``prefixed``: whether each line begins with its priority; as ``under_journald`` if not given."""
         super().__init__("%(message)s" if under_journald else "%(asctime)s %(levelname)-7s %(message)s")
         self.datefmt = "%Y-%m-%d %H:%M:%S"
-        self._under_journald = under_journald
+        self._prefixed = under_journald if prefixed is None else prefixed
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  (logging's name)
         """The line itself: a message of several lines is joined to one."""
@@ -71,7 +90,7 @@ class LineFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line, and the traceback if there is one, each with its priority where journald reads it."""
         text = redact(super().format(record))
-        if not self._under_journald:
+        if not self._prefixed:
             return text
         prefix = f"<{_PRIORITY.get(record.levelname, 6)}>"
         return "\n".join(prefix + line for line in text.splitlines())
@@ -84,6 +103,39 @@ def under_journald() -> bool:
     except (OSError, ValueError):
         return False
     return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+
+
+class _JournalHandler(logging.Handler):
+    """One entry a record, with its event if it has one. ``send``: systemd.journal.send."""
+
+    def __init__(self, send: Callable[..., Any]) -> None:
+        super().__init__()
+        self._send = send
+
+    def emit(self, record: logging.LogRecord) -> None:
+        fields: dict[str, object] = {"PRIORITY": _PRIORITY.get(record.levelname, 6), "LOGGER": record.name}
+        name = getattr(record, "event", None)
+        if name is not None:
+            fields["MASTHEAD_EVENT"] = name
+        try:
+            self._send(self.format(record), SYSLOG_IDENTIFIER="masthead", **fields)
+        except Exception:  # noqa: BLE001  (logging's own way)
+            self.handleError(record)
+
+
+def _handler() -> logging.Handler:
+    """To the journal where standard error goes there anyway and python3-systemd is; else lines."""
+    journald = under_journald()
+    if journald:
+        with contextlib.suppress(ImportError):
+            from systemd import journal
+
+            entries = _JournalHandler(journal.send)
+            entries.setFormatter(LineFormatter(under_journald=True, prefixed=False))
+            return entries
+    lines = logging.StreamHandler(sys.stderr)
+    lines.setFormatter(LineFormatter(journald))
+    return lines
 
 
 class _Forwarder(logging.Handler):
@@ -123,11 +175,14 @@ def flush_logging() -> None:
 
 def setup_logging(*, verbose: bool = False, sdk: bool = False) -> None:
     """Log to standard error. ``sdk``: the Azure SDK's log too, which is otherwise silent."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(LineFormatter(under_journald()))
     root = logging.getLogger()
-    root.handlers = [_Forwarder(handler)]
+    root.handlers = [_Forwarder(_handler())]
     root.setLevel(logging.INFO)
     logging.getLogger("agent").setLevel(logging.DEBUG if verbose else logging.INFO)
+    show_sdk(sdk)
+
+
+def show_sdk(shown: bool) -> None:
+    """Whether the Azure SDK's log is shown."""
     for name in ("azure", "paho"):
-        logging.getLogger(name).setLevel(logging.DEBUG if sdk else logging.CRITICAL + 1)
+        logging.getLogger(name).setLevel(logging.DEBUG if shown else logging.CRITICAL + 1)

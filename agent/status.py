@@ -191,6 +191,8 @@ def describe(status: Mapping[str, Any]) -> str:
         f"received  {status['messagesReceived']} messages"
         + (f", the last at {status['lastMessageReceived']}" if status["lastMessageReceived"] else ""),
     ]
+    if refused := status["configuration"]["refused"]:
+        lines.append(f"CONFIG    NOT TAKEN: {refused}; it runs by what it had")
     for name, sensor in status["sensors"].items():
         lines.append(f"sensor    {name}: {wind_text(sensor)}{'  (simulated)' if sensor['simulated'] else ''}")
     for where, hold in status["holds"].items():

@@ -1,9 +1,9 @@
 """The outbox as the agent uses it: on disk, and on whatever is left when the disk fails.
 
-A full or read-only card: a bounded ring in memory takes over, said once in the log and once as an event;
-when the disk is back, what the ring holds moves there. A store that is damaged is set aside and a new one
-begun, its numbers following on; one whose file was removed is written anew from what can still be read of
-it. Nothing here raises sqlite3.Error or OSError.
+A full or read-only card: a bounded ring in memory takes over, said once in the log and once as an event, and
+what the card has is sent; when it can be written again, what the ring holds moves there. A store that is
+damaged is set aside and a new one begun, its numbers following on; one whose file was removed is written anew
+from what can still be read of it. Nothing here raises sqlite3.Error or OSError.
 Thread safety: one thread at a time, the outbox writer's.
 """
 
@@ -18,9 +18,10 @@ from typing import Any, TypeVar
 
 from .memory_outbox import MemoryOutbox
 from .outbox import MayDrop, Outbox, OutboxStats, anything, commits
-from .outbox_file import StoreVanished, is_damaged, set_aside
+from .outbox_file import StoreVanished, is_damaged, is_read_only, set_aside
 from .reading import Entry, Row
 from .rejections import Rejected
+from .service import event
 from .timekeeping import BootClock
 
 __all__ = ["Storage", "is_damaged", "set_aside"]
@@ -64,6 +65,9 @@ class Storage:
             self._disk = self._open(now)
         except (sqlite3.Error, OSError) as error:
             self._failed(error, now)
+        else:
+            if self._disk.read_only:
+                self._degrade(sqlite3.OperationalError("the file system is read-only"), now)
 
     def maintain(self, now: float, may_drop: MayDrop = anything) -> None:
         """Try a failed disk again when it is time."""
@@ -211,15 +215,20 @@ class Storage:
         if self._disk is not None:
             self._memory.next_sequence = max(self._memory.next_sequence, self._disk.next_sequence)
         log.error("outbox: cannot write to %s (%s): readings are held in memory, tried again every %.0f s",
-                  self._path, error, _RETRY_DISK_S)  # fmt: skip
+                  self._path, error, _RETRY_DISK_S, extra=event("storage-lost"))  # fmt: skip
         self._announce("storage-lost", now, reason=str(error))
 
     def _return_to_disk(self, now: float, may_drop: MayDrop) -> None:
         try:
-            disk = self._disk if self._disk is not None and not self._disk.vanished else self._open(now)
-            moved = 0
-            if self._disk is not None and disk is not self._disk:
-                moved = self._move_from_vanished(self._disk, disk, may_drop)
+            moved, disk = 0, self._disk
+            if disk is None or disk.vanished:
+                disk = self._open(now)
+                if self._disk is not None:
+                    moved = self._move_from_vanished(self._disk, disk, may_drop)
+            elif disk.read_only:
+                if is_read_only(self._path):
+                    return
+                disk = self._opened_again(disk, now)
             self._disk = disk
             moved += self._move_from_memory(disk, may_drop)
             lost = self._memory.take_declaration()
@@ -233,7 +242,15 @@ class Storage:
             return
         self._announcements = []
         self.degraded = None
-        log.info("outbox: the disk is back, %d rows moved to it", moved)
+        log.info("outbox: the disk is back, %d rows moved to it", moved, extra=event("storage-back"))
+
+    def _opened_again(self, disk: Outbox, now: float) -> Outbox:
+        """The same store, now that it can be written; SQLite shares what it knows of a file that is open."""
+        confirmed = disk.let_go()
+        self._disk = None
+        disk = self._open(now)
+        disk.take_confirmations(confirmed)
+        return disk
 
     def _move_from_memory(self, disk: Outbox, may_drop: MayDrop) -> int:
         """Rows whose numbers a store gave in earlier runs, while it could not be read in this one, stay."""
@@ -277,7 +294,7 @@ class Storage:
 
     def _open(self, now: float) -> Outbox:
         disk = self._open_outbox(self._path)
-        if disk.created:
+        if disk.created and not disk.read_only:
             self._announce("store-created", now)
         return disk
 

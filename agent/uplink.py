@@ -26,6 +26,7 @@ from .cloud import NO_REASON, WINDOW, Failure, HubClient, HubError
 from .cloud.twin import LastTrouble, Reporter
 from .diagnosis import Diagnosis, Ending, Finding
 from .reading import Row
+from .service import event
 from .window import RowSource, Window, outcome
 
 log = logging.getLogger(__name__)
@@ -224,14 +225,14 @@ class Uplink:
         idle = not self._window.in_flight and now >= self._since + _PROVEN_UP_S
         proven = self._window.confirmed > 0 or idle
         if not self._said_up and proven:
-            log.info(self._up_line)
+            log.info(self._up_line, extra=event("link-up"))
             self._said_up = True
         if problem is None and not self._client.connected:
             problem = HubError(Failure.LOST, NO_REASON)
         if problem is not None:
             self._lost(now, self._client.lost or problem)
         elif self._clock_was_set(now):
-            log.info("the clock was set: connecting again with a new token")
+            log.info("the clock was set: connecting again with a new token", extra=event("clock-set"))
             self._reconnect(now)
         elif now >= self._renew_at:
             if not self._window.in_flight:  # the token is renewed between two windows
@@ -276,9 +277,8 @@ class Uplink:
     def _say(self, found: Finding, delay_s: float) -> None:
         """Each trouble once, however often the link comes and goes; again if it stays away for a while."""
         if found.name not in self._said or (self._said_up and delay_s > _WORTH_A_LINE_S):
-            log.warning(
-                "hub link %sdown: %s", "" if self._said_up or not self._said else "still ", found.text
-            )
+            still = "" if self._said_up or not self._said else "still "
+            log.warning("hub link %sdown: %s", still, found.text, extra=event("link-down"))
             self._said.add(found.name)
             self._said_up = False
 

@@ -14,6 +14,7 @@ from .lanes import Lanes
 from .outbox import commits
 from .reading import Entry, Row
 from .rejections import REJECTED_A_COMMIT, Rejected
+from .service import event
 from .storage import Storage
 from .timekeeping import BootClock, Timekeeper
 from .writer_status import WriterStatus
@@ -187,7 +188,8 @@ class OutboxWriter:
         said = self._storage.reject(rows, reason, self._may_drop, now)
         if said is None:
             return  # and is tried again at the next step
-        log.warning("rejected, never to be sent: %s (%s)", ", ".join(row.object_id for row in rows), reason)
+        named = ", ".join(row.object_id for row in rows)
+        log.warning("rejected, never to be sent: %s (%s)", named, reason, extra=event("rejected"))
         self._offer(said)
         self._rejected = self._storage.rejected(_REJECTED_SHOWN, now)
         with self._lock:

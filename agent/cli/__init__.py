@@ -15,14 +15,17 @@ if TYPE_CHECKING:
 
 _COMMANDS = {
     "run": ("agent.cli.run:run_command", "Run the agent."),
+    "setup": ("agent.cli.setup:setup_command", "Set up a mast: sensor, credential, service."),
     "demo": ("agent.cli.demo:demo_command", "Show it all on this machine: hub, agent, simulated wind, page."),
     "check": ("agent.cli.check:check_command", "Check configuration, sensors, storage and hub."),
+    "bundle": ("agent.cli.bundle:bundle_command", "Write a support file, without secrets."),
     "sensors": ("agent.cli.sensors:sensors_command", "List the drivers, with the stanza to copy."),
     "sample": ("agent.cli.sample:sample_command", "Show the sensors live."),
     "status": ("agent.cli.device:status_command", "Show how the running agent is."),
     "actuate": ("agent.cli.device:actuate_command", "Drive an actuator."),
     "hold": ("agent.cli.device:hold_command", "Manual mode: the cloud moves nothing."),
     "release": ("agent.cli.device:release_command", "End manual mode."),
+    "reload": ("agent.cli.reload:reload_command", "Have the running agent read its configuration anew."),
     "outbox": ("agent.cli.device:outbox_command", "Show what waits for the hub."),
     "hub": ("agent.cli.hub:hub_command", "Run a local IoT Hub."),
     "device": ("agent.cli.devices:device_command", "Create, show and delete the hub's devices."),

@@ -98,7 +98,7 @@ def demo_command(for_s: float | None, as_json: bool) -> int:
         from agent.localhub.records import HubError
         from agent.localhub.thread import HubThread
     except ModuleNotFoundError as error:
-        raise click.ClickException(f"{error.name} is missing: pip install 'masthead[hub]'") from error
+        raise click.ClickException(f"{error.name} is missing: in a clone, pip install '.[hub]'") from error
     began = time.monotonic()
     service.setup_logging()
     for name in ("IOTHUB_DEVICE_CONNECTION_STRING", "CREDENTIALS_DIRECTORY", "MASTHEAD_CA_FILE"):

@@ -58,7 +58,7 @@ def hub_command(
         from agent.localhub.records import HubError, InvalidRequest, UnknownFault, check_device_id
     except ModuleNotFoundError as error:
         missing = (error.name or "a package").partition(".")[0]
-        raise click.ClickException(f"{missing} is missing: pip install 'masthead[hub]'") from error
+        raise click.ClickException(f"{missing} is missing: in a clone, pip install '.[hub]'") from error
     try:
         for device_id in devices:
             check_device_id(device_id)

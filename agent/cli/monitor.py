@@ -16,8 +16,12 @@ if TYPE_CHECKING:
     from agent.operator.access import Access
     from agent.operator.events import Start
 
+    _Type = click.ParamType[Any]
+else:
+    _Type = click.ParamType  # no generic before click 8.2, and Debian 13 has 8.1
 
-class _Start(click.ParamType[Any]):
+
+class _Start(_Type):
     name = "start"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:

@@ -32,7 +32,7 @@ def operating() -> Iterator[Access]:
         missing = error.name or ""
         if missing.partition(".")[0] not in _PACKAGES:
             raise
-        raise click.ClickException(f"{missing} is missing: pip install 'masthead[operator]'") from error
+        raise click.ClickException(f"{missing} is missing: in a clone, pip install '.[operator]'") from error
 
 
 def notice(text: str) -> None:

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 @click.option("--verbose", is_flag=True, help="One line for every confirmed message.")
 @ends_process
 def run_command(config_path: Path | None, verbose: bool) -> int:
-    """Run the agent until Ctrl-C or SIGTERM.
+    """Run the agent until Ctrl-C or SIGTERM. As a service SIGHUP has it take its configuration anew.
 
     The device's connection string comes from IOTHUB_DEVICE_CONNECTION_STRING, the systemd credential
     connection-string, or device.connection_string_file.
@@ -33,6 +33,8 @@ def run_command(config_path: Path | None, verbose: bool) -> int:
     Example:
       masthead run --config deploy/masthead.toml --verbose
     """
+    stopping = StopRequest()
+    stopping.on_signals(hangup_reloads=service.is_managed())
     with one_line_errors():
         try:
             config = load(find(config_path))
@@ -40,20 +42,25 @@ def run_command(config_path: Path | None, verbose: bool) -> int:
             _tell_exit_program(error.actuators)
             raise
     service.setup_logging(verbose=verbose, sdk=config.logging.sdk)
-    stopping = StopRequest()
-    stopping.on_signals()
     from agent.daemon import Daemon
     from agent.reading import Row, message_properties
+    from agent.reloading import Reloads, run_all
 
-    def show(row: Row, total: int) -> None:
-        if verbose:
-            properties = message_properties(row.entry, config.telemetry.properties)
-            shown = " ".join(f"{name}={value}" for name, value in properties.items())
-            log.info("confirmed %s %s, %d in all", row.object_id, shown, total)
+    reloads = Reloads()
+
+    def new_run(config: Config) -> Daemon:
+        def show(row: Row, total: int) -> None:
+            if verbose:
+                properties = message_properties(row.entry, config.telemetry.properties)
+                shown = " ".join(f"{name}={value}" for name, value in properties.items())
+                log.info("confirmed %s %s, %d in all", row.object_id, shown, total)
+
+        service.show_sdk(config.logging.sdk)
+        ca_file = os.environ.get("MASTHEAD_CA_FILE")
+        return Daemon(config, ca_file, on_confirmed=show, stopping=stopping, reloads=reloads)
 
     with one_line_errors():
-        daemon = Daemon(config, os.environ.get("MASTHEAD_CA_FILE"), on_confirmed=show, stopping=stopping)
-        return daemon.run()
+        return run_all(config, new_run, reloads, stopping)
 
 
 def _tell_exit_program(actuators: Sequence[ActuatorConfig]) -> None:

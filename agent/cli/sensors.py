@@ -9,13 +9,13 @@ from typing import Any
 
 import click
 
+from agent.checks.hardware import machine
 from hw import catalogue, registry
 from hw.board import resolve_auto
 from hw.errors import HardwareError
 from hw.settings import did_you_mean, toml_text
 
 from .common import json_option
-from .hardware import machine
 
 _KINDS = {"sensor": registry.ANEMOMETERS, "vane": registry.VANES, "actuator": registry.ACTUATORS}
 _TAKE_MODELS = {
@@ -61,7 +61,7 @@ def sensors_command(name: str | None, as_json: bool) -> None:
         return
     if name is None:
         for finding in machine():
-            click.echo(f"{finding.what:<16} {finding.text}")
+            click.echo(f"{finding.name:<16} {finding}")
         click.echo(f'driver = "auto"  {resolve_auto().reason}')
     for kind, table, driver in drivers:
         click.echo()

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ..reading import Entry
+from ..service import event
 from .actuation import Asker, Guarded, Holder, Refusal
 from .holds import Hold, Holds, held, lifted, standing
 from .interlock import Interlock
@@ -75,7 +76,9 @@ class Causes:
                 )
         for origin in self._holds:
             log.warning(
-                "held %s, since before the start: the cloud moves nothing away from safe", origin.value
+                "held %s, since before the start: the cloud moves nothing away from safe",
+                origin.value,
+                extra=event("held"),
             )
 
     def step(self, now: float) -> None:
@@ -91,14 +94,15 @@ class Causes:
                 self._tell_alarm(name, interlock, before.since_boot_s if before is not None else now, now)
         left = standing(self._holds, now)
         for origin in self._holds.keys() - left.keys():
-            log.warning("the hold %s is over: its time is up", origin.value)
+            log.warning("the hold %s is over: its time is up", origin.value, extra=event("released"))
             self._tell_hold("released", now, by=origin.name.lower(), reason="time-up")
         self._holds = left
 
     def hold(self, for_s: float | None, by: Asker, now: float) -> Hold:
         """Begin manual mode; the hold that counts."""
         self._holds = held(self._holds, by.origin, Hold(now, for_s))
-        log.warning("held %s (%s): the cloud moves nothing away from safe", by.origin.value, by)
+        text = "held %s (%s): the cloud moves nothing away from safe"
+        log.warning(text, by.origin.value, by, extra=event("held"))
         self._tell_hold("held", now, by=by.origin.name.lower(), **({} if for_s is None else {"for": for_s}))
         return self._holds[by.origin]
 
@@ -108,7 +112,7 @@ class Causes:
         if remaining and by.origin not in self._holds:
             raise Refusal("held-at-the-mast: lifted only there, by `masthead release`")
         if remaining != self._holds:
-            log.warning("released %s (%s)", by.origin.value, by)
+            log.warning("released %s (%s)", by.origin.value, by, extra=event("released"))
             self._tell_hold("released", now, by=by.origin.name.lower())
         self._holds = remaining
 
@@ -151,10 +155,10 @@ class Causes:
     def _tell_alarm(self, name: str, interlock: Interlock, since: float, now: float) -> None:
         alarm = interlock.alarm
         if alarm is None:
-            log.info("%s: the wind alarm is over", name)
+            log.info("%s: the wind alarm is over", name, extra=event("wind-alarm-over"))
             self._tell("wind-alarm-over", now, name, alarmSeconds=round(now - since, 1))
             return
-        log.warning("%s: wind alarm: %s", name, alarm.reason)
+        log.warning("%s: wind alarm: %s", name, alarm.reason, extra=event("wind-alarm"))
         details = {"sensor": alarm.sensor, "windSpeed": alarm.wind_mps, "reason": alarm.reason}
         self._tell("wind-alarm", now, name, **details)
 

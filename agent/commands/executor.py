@@ -30,6 +30,7 @@ from hw.errors import HardwareError
 
 from ..cloud import CloudMessage, MethodCall
 from ..reading import Entry
+from ..service import event
 from ..timekeeping import Timekeeper
 from .actuation import Asker, Origin, Refusal
 from .asking import Asked, result
@@ -199,7 +200,8 @@ class Executor:
             return now + (_IDLE_S if saved and not self._unwritten else _AGAIN_S)
         outcome = self._judge(task)
         reason = f" ({outcome['reason']})" if outcome["reason"] else ""
-        log.info("command %s: %s%s", task.arrival.command_id, outcome["status"], reason)
+        told = task.arrival.command_id, outcome["status"], reason
+        log.info("command %s: %s%s", *told, extra=event("command"))
         durable = self._memory.save(lambda: self._guard.remembered)
         if not durable and outcome["command"] in ("hold", "release") and outcome["status"] == "done":
             outcome["reason"] = _NOT_DURABLE

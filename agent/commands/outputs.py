@@ -14,6 +14,7 @@ from hw.errors import HardwareError
 from hw.settings import did_you_mean
 
 from ..reading import Entry
+from ..service import event
 from .actuation import ActuatorStatus, Asker, Guarded, Refusal
 
 log = logging.getLogger(__name__)
@@ -126,7 +127,8 @@ class Outputs:
         before = self._status.get(name)
         self._note(name, None, now, why, by=by, away_since_boot_s=away_since, fault=str(error))
         if before is None or before.fault is None:
-            log.error("%s cannot be driven (%s): its safe state is tried until it works", name, error)
+            text = "%s cannot be driven (%s): its safe state is tried until it works"
+            log.error(text, name, error, extra=event("actuator-fault"))
             self.tell("actuator-fault", now, name, reason=str(error))
 
     def _note(self, name: str, value: Value | None, now: float, why: str, **more: object) -> None:
@@ -135,7 +137,7 @@ class Outputs:
         with self._lock:
             self._status[name] = status
         if before is not None and value not in (None, before.value):
-            log.info("%s set to %s (%s)", name, _shown(value), why)
+            log.info("%s set to %s (%s)", name, _shown(value), why, extra=event("actuator"))
 
 
 def _together(complaint: str, works: Mapping[str, Callable[[], None]]) -> None:

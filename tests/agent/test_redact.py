@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.redact import redact
+from agent.redact import redact, scrub
 
 KEY = "bm90IGEgc2VjcmV0+/0="
 
@@ -19,6 +19,10 @@ KEY = "bm90IGEgc2VjcmV0+/0="
         (f'{{"primaryKey": "{KEY}", "status": 1}}', '{"primaryKey": "***", "status": 1}'),
         (f"{{'secondaryKey': '{KEY}'}}", "{'secondaryKey': '***'}"),
         (f"a\nSharedAccessKey={KEY}\nb", "a\nSharedAccessKey=***\nb"),
+        (f'{{\\"primaryKey\\":\\"{KEY}\\"}}', '{\\"primaryKey\\":\\"***"}'),
+        (f'shared_access_key = "{KEY}"', 'shared_access_key = "***"'),
+        ("%22primaryKey%22%3A%22abc%22%7D", "%22primaryKey%22%3A%22***"),
+        ("SharedAccessKey\\u003dabc\\u003d;x", "SharedAccessKey\\u003d***;x"),
         ("SharedAccessKeyName=owner", "SharedAccessKeyName=owner"),
         ("design=new", "design=new"),
     ],
@@ -26,3 +30,39 @@ KEY = "bm90IGEgc2VjcmV0+/0="
 def test_redact(text: str, expected: str) -> None:
     """Connection strings, tokens, JSON and repr; names stay."""
     assert redact(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (f"it is {KEY[:-1]}{KEY[:-1]}, they say", "it is ***, they say"),
+        ("Wm9vbS1ib29tLXRoZS1rZXk=", "***"),
+        ("a\n-----BEGIN PRIVATE KEY-----\nMC4C\n-----END PRIVATE KEY-----\nb", "a\n*** (a private key)\nb"),
+        ("-----BEGIN RSA PRIVATE KEY-----\nMC4C\n(cut off)", "*** (a private key)"),
+        ("SetCredential=name:abc\\\n  def\nUser=masthead", "SetCredential=name:***\nUser=masthead"),
+        ('Environment="PROXY=http://me:pw@h" B=c\nNice=5', 'Environment="PROXY=***\nNice=5'),
+        ("proxy http://me:pw@host:3128/", "proxy http://***@host:3128/"),
+        (f"SharedAccessKey={KEY[:9]}\n{KEY[9:]}\nnext", "SharedAccessKey=***\n***\nnext"),
+    ],
+)
+def test_scrub(text: str, expected: str) -> None:
+    """Also what is not named as a secret, but is one."""
+    assert scrub(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "LoadCredential=connection-string:masthead.connection-string",
+        "run 9f3c01ab boot 0b6cbd8a-3f0a-4f51-9a3f-7c1d6a0e9a51",
+        "sha256 e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        "/usr/lib/systemd/system/systemd-timesyncd.service",
+        "telemetry.report_interval_s = 60.0",
+        "Nov 21 20:00:00 mast kernel: mmc0: error -110 whilst initialising SD card",
+        'site = "north ridge"',
+        "connecting again with a new token",
+    ],
+)
+def test_scrub_keeps_what_is_of_use(text: str) -> None:
+    """Names, numbers of boots and runs, checksums, paths, configuration."""
+    assert scrub(text) == text

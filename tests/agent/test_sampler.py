@@ -238,3 +238,17 @@ def test_the_guard_is_told_at_least_the_limit_of_a_wind_that_is_too_high(
     assert seen == [("top", rig.clock.monotonic(), told)]
     assert sampler.status.sample is not None
     assert (sampler.status.sample.speed_mps == speed) is (speed is None or told == speed)
+
+
+def test_a_report_may_be_closed_early() -> None:
+    """With what was measured since the last one and its true interval; without a sample there is none."""
+    rig = Rig(interval_s=60.0)
+    rig.sampler.report_early(rig.clock.monotonic())
+    assert rig.of("reading") == []
+    rig.run(65.5)
+    rig.sampler.report_early(rig.clock.monotonic())
+    rig.sampler.report_early(rig.clock.monotonic())
+    whole, early = rig.of("reading")
+    assert (whole.body["interval"], early.body["interval"]) == (60, 5.5)
+    assert early.body["windSpeed"] == 5.0
+    assert early.boot_time_s == rig.clock.monotonic()

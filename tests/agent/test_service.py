@@ -9,6 +9,7 @@ import re
 import socket
 import sys
 import threading
+import time
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -66,6 +67,17 @@ def test_systemd_python_does_the_talking_where_it_is(monkeypatch: pytest.MonkeyP
     assert told == ["READY=1"]
 
 
+def test_a_reload_is_told_with_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service manager tells one that began before it asked from the one that it asked for."""
+    told: list[str] = []
+    monkeypatch.setattr(service, "notify", lambda state: bool(told.append(state)) or True)
+    before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+    assert service.notify_reloading()
+    first, second = told[0].split("\n")
+    assert first == "RELOADING=1"
+    assert int(second.removeprefix("MONOTONIC_USEC=")) >= before
+
+
 @pytest.mark.parametrize(
     ("usec", "pid", "expected"),
     [
@@ -120,6 +132,42 @@ def test_secrets_are_in_no_line(under_journald: bool) -> None:
     text = formatted(f"a\n{SECRET}\nb", under_journald=under_journald, error=ValueError(SECRET))
     assert "c2VjcmV0" not in text
     assert text.count("SharedAccessKey=***") == 2
+
+
+def test_journald_gets_entries_with_fields(monkeypatch: pytest.MonkeyPatch, logs: Callable[[], str]) -> None:
+    """What happened, how bad it is and who says it; one line, no secret; an entry that it does not take is
+    shown to nobody."""
+    entries: list[tuple[str, dict[str, object]]] = []
+    journal = types.ModuleType("systemd.journal")
+    journal.send = lambda text, **fields: entries.append((text, fields))  # type: ignore[attr-defined]
+    systemd = types.ModuleType("systemd")
+    systemd.journal = journal  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "systemd", systemd)
+    monkeypatch.setitem(sys.modules, "systemd.journal", journal)
+    monkeypatch.setattr(service, "under_journald", lambda: True)
+    service.setup_logging()
+    log = logging.getLogger("agent.uplink")
+    log.warning("hub link\ndown: %s", SECRET, extra=service.event("link-down"))
+    log.info("nothing special")
+    service.flush_logging()
+    assert entries == [
+        (
+            "hub link | down: HostName=h;SharedAccessKey=***;DeviceId=d",
+            {
+                "SYSLOG_IDENTIFIER": "masthead",
+                "PRIORITY": 4,
+                "LOGGER": "agent.uplink",
+                "MASTHEAD_EVENT": "link-down",
+            },
+        ),
+        ("nothing special", {"SYSLOG_IDENTIFIER": "masthead", "PRIORITY": 6, "LOGGER": "agent.uplink"}),
+    ]
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    journal.send = lambda *_, **__: 1 / 0  # type: ignore[attr-defined]
+    service.setup_logging()
+    log.info("lost")
+    service.flush_logging()
+    assert logs() == ""
 
 
 @pytest.fixture

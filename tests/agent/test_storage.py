@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -121,14 +122,59 @@ def test_a_read_only_disk_and_back(small_disk: Path) -> None:
     box.append([reading(2)], anything, 0.0)
     assert box.degraded is not None
     assert box.in_memory == 2
-    subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
     box.maintain(31.0)
+    assert box.degraded is not None
+    subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+    box.maintain(62.0)
     assert box.degraded is None
-    box.append([reading(3)], anything, 32.0)
+    box.append([reading(3)], anything, 63.0)
     assert sorted(numbers(box)) == [0, 1, 2, 3]
-    assert "storage-lost" in events(box)
+    assert events(box).count("storage-lost") == 1
     assert len({row.object_id for row in everything(box)}) == len(everything(box))
-    box.close(33.0)
+    box.close(64.0)
+
+
+@pytest.mark.parametrize("end", ["closed", "crashed"])
+def test_what_a_read_only_card_has_is_sent(
+    small_disk: Path, caplog: pytest.LogCaptureFixture, end: str
+) -> None:
+    """However the last run ended; new rows number on from it, and what was confirmed meanwhile stays so when
+    the card can be written again."""
+    path = small_disk / "outbox.db"
+    first_run = small_disk / "first" / "outbox.db"
+    first_run.parent.mkdir()
+    before = opened(first_run)
+    before.append([reading(0), reading(1)], anything, 0.0)
+    if end == "closed":
+        before.close(0.0)
+    for part in first_run.parent.iterdir():
+        shutil.copy(part, small_disk / part.name)
+    before.close(0.0)
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    box = opened(path, run="00000002")
+    assert "read-only" in (box.degraded or "")
+    assert numbers(box) == [0, 1]
+    box.append([reading(2)], anything, 1.0)
+    assert gapless(box)
+    first = next(row for row in everything(box) if row.entry.body.get("n") == 0)
+    box.confirm([first], 1000.0)
+    assert numbers(box) == [1, 2]
+    disk = box._disk
+    box.maintain(31.0)
+    assert box._disk is disk, "opened again for nothing"
+    assert numbers(box) == [1, 2]
+    subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+    box.maintain(62.0)
+    assert box.degraded is None
+    assert numbers(box) == [1, 2]
+    box.append([reading(3)], anything, 63.0)
+    box.close(64.0)
+    again = opened(path, run="00000003")
+    assert numbers(again) == [1, 2, 3]
+    assert events(again).count("store-created") == 1
+    assert events(again).count("storage-lost") == 1
+    again.close(65.0)
+    assert len([r for r in caplog.records if r.levelno >= logging.ERROR]) == 1
 
 
 def test_a_file_size_limit_is_a_full_disk(tmp_path: Path) -> None:

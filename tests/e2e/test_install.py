@@ -69,7 +69,7 @@ def test_pip_install(tmp_path: Path, version: str) -> None:
         [masthead, "hub"], capture_output=True, text=True, check=False, timeout=60, env=environment
     )
     assert without.returncode == 1
-    assert "pip install 'masthead[hub]'" in without.stderr
+    assert "pip install '.[hub]'" in without.stderr
     imports = [
         str(place / "bin" / "python"),
         "-c",

@@ -346,7 +346,7 @@ def test_without_the_extra_it_says_how_to_get_it() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, env=_environment(), check=False
     )
     assert hub.returncode == 1
-    assert hub.stderr == "Error: amqtt is missing: pip install 'masthead[hub]'\n"
+    assert hub.stderr == "Error: amqtt is missing: in a clone, pip install '.[hub]'\n"
 
 
 def test_the_data_directory_is_one_hubs_only(directory: Path) -> None:

@@ -23,10 +23,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """They take minutes, so `make test` leaves them out; `make test-vm` makes the machine and runs them."""
+    """`make test` leaves them out; `make test-vm` makes the machine and runs them."""
     for item in items:
         if item.path.parent == Path(__file__).parent:
-            item.add_marker(pytest.mark.long)
+            item.add_marker(pytest.mark.vm)
 
 
 @pytest.fixture(scope="session")

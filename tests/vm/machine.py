@@ -5,6 +5,7 @@ Emulated in software unless the processor can do it and /dev/kvm may be used. Th
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -40,6 +41,7 @@ class Machine:
         self._console = self.place / "console"
         subprocess.run(["cp", "--sparse=always", "--reflink=auto", str(image), str(self._disk)], check=True)
         self._qemu: subprocess.Popen[bytes] | None = None
+        self._login: list[str] = []
         self._ssh: list[str] = []
 
     def boot(self) -> None:
@@ -47,10 +49,11 @@ class Machine:
         port = _free_port()
         self._qemu = subprocess.Popen(self._command(port), stdin=subprocess.DEVNULL)
         control = self.place / f"ssh-{port}"
-        self._ssh = ["ssh", "-q", "-i", str(PLACE / "key-of-root"), "-p", str(port), "-o", "BatchMode=yes"]
-        self._ssh += ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
-        self._ssh += ["-o", "ConnectTimeout=5", "-o", f"ControlPath={control}"]
-        self._ssh += ["-o", "ControlMaster=auto", "-o", "ControlPersist=yes", "root@127.0.0.1"]
+        self._login = ["ssh", "-q", "-i", str(PLACE / "key-of-root"), "-p", str(port), "-o", "BatchMode=yes"]
+        self._login += ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
+        self._login += ["-o", "ConnectTimeout=5"]
+        shared = ["-o", f"ControlPath={control}", "-o", "ControlMaster=auto", "-o", "ControlPersist=yes"]
+        self._ssh = [*self._login, *shared, "root@127.0.0.1"]
         end = time.monotonic() + BOOT_S
         while time.monotonic() < end and self._qemu.poll() is None:
             if subprocess.run([*self._ssh, "true"], check=False, timeout=60).returncode == 0:
@@ -70,7 +73,8 @@ class Machine:
             *("-drive", f"if=none,id=disk,file={self._disk},format=raw,cache=writeback,discard=unmap"),
             *("-device", "virtio-blk-pci,drive=disk", "-device", "virtio-rng-pci"),
             *("-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22"),
-            *("-device", "virtio-net-pci,netdev=net"),
+            *("-device", "virtio-net-pci,netdev=net,id=card"),
+            *("-qmp", f"unix:{self.place / 'qmp'},server=on,wait=off"),
         ]
 
     def run(self, command: str, *, timeout: float = 60.0, stdin: bytes = b"") -> str:
@@ -100,6 +104,33 @@ class Machine:
         data = content.encode() if isinstance(content, str) else content
         quoted = shlex.quote(path)
         self.run(f"mkdir -p $(dirname {quoted}) && cat >{quoted}", stdin=data)
+
+    def forward(self, port: int, host: str, host_port: int) -> subprocess.Popen[bytes]:
+        """``localhost:port`` in the machine is ``host:host_port`` here, as long as the process lives."""
+        options = ["-N", "-o", "ExitOnForwardFailure=yes", "-R", f"127.0.0.1:{port}:{host}:{host_port}"]
+        return subprocess.Popen([*self._login, *options, "root@127.0.0.1"], stdin=subprocess.DEVNULL)
+
+    def set_link(self, *, up: bool) -> None:
+        """Pull the network cable, or plug it in again; ssh stands still meanwhile."""
+        with socket.socket(socket.AF_UNIX) as qmp:
+            qmp.settimeout(10)
+            qmp.connect(str(self.place / "qmp"))
+            answers = qmp.makefile()
+            answers.readline()  # its greeting
+            for command in (
+                {"execute": "qmp_capabilities"},
+                {"execute": "set_link", "arguments": {"name": "card", "up": up}},
+            ):
+                qmp.sendall(json.dumps(command).encode())
+                while "return" not in (answer := json.loads(answers.readline())):
+                    assert "error" not in answer, answer  # else an event
+
+    def reboot(self) -> None:
+        """As a person would. Raises BootFailed."""
+        assert self._qemu is not None
+        self.attempt("systemctl reboot", timeout=60)
+        self._qemu.wait(120)  # -no-reboot
+        self.boot()
 
     def cut_power(self) -> None:
         """What was not on the disk is gone; ``boot`` starts it again."""

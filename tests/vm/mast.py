@@ -89,7 +89,7 @@ class Mast:
         self.machine.write(f"/root/{wheel.name}", wheel.read_bytes())
         self.machine.run(
             f"{PYTHON} -m pip install -q --no-index --root-user-action=ignore '/root/{wheel.name}[pi]'",
-            timeout=120,
+            timeout=300,
         )
         unit = ROOT / "deploy" / "masthead.service"
         self.machine.write("/etc/systemd/system/masthead.service", unit.read_text())
@@ -145,6 +145,11 @@ class Mast:
         if self._live is not None:
             self._live.close()
             self._live = None
+
+    def outbox(self) -> dict[str, Any]:
+        """`masthead outbox`."""
+        said: dict[str, Any] = json.loads(self.machine.run(f"{MASTHEAD} outbox --json --config {CONFIG}"))
+        return said
 
     def actuate(self, name: str, value: str, for_s: float) -> str:
         """What `masthead actuate` prints."""

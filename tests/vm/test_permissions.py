@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from .mast import MASTHEAD, Mast
+from .mast import CONFIG, MASTHEAD, Mast
 
 GPIO_REMEDY = "no permission to open /dev/gpiochip0: join the group gpio (sudo usermod -aG gpio $USER)"
 I2C_REMEDY = "no permission to open /dev/i2c-0: join the group i2c (sudo usermod -aG i2c $USER)"
@@ -38,3 +38,19 @@ def test_a_stranger_in_both_groups_may(installed: Mast) -> None:
     told = {finding["check"]: finding["text"] for finding in found}
     assert told["gpiochip0"] == "pinctrl-bcm2711, 54 lines"
     assert told["i2c-0"] == "SMBus stub driver"
+
+
+def test_a_member_of_the_services_group_may_ask(mast: Mast) -> None:
+    """The socket and the way to it are open to the group, and to nobody else; the rest is not."""
+    ask = f"su visitor -c '{MASTHEAD} status --config {CONFIG}'"
+    stranger = mast.machine.attempt(ask)
+    assert stranger.returncode == 1
+    assert "use sudo, or join the group masthead" in stranger.stderr
+    member = mast.machine.attempt(
+        f"usermod -aG masthead visitor; {ask}; gpasswd -d visitor masthead >/dev/null"
+    )
+    assert "link      off" in member.stdout
+    modes = mast.machine.run("stat -c '%a %U' /var/lib/masthead/outbox.db /var/lib/masthead/control").split(
+        "\n"
+    )
+    assert modes[:2] == ["600 masthead", "640 masthead"]

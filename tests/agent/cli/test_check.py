@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from agent import timekeeping
-from agent.cli import check
+from agent.checks import instruments
 from agent.config import loads
 from agent.daemon import Daemon
 from agent.localhub.hub import LocalHub
@@ -66,7 +66,7 @@ def test_all_is_well(masthead: Masthead, config: Path, hub: Hub, monkeypatch: py
     assert (result.code, result.err) == (0, "")
     resolved, _, findings = result.out.rpartition("\n\n")
     assert loads(resolved).sensors[0].driver == "simulated"
-    assert {line[:4] for line in findings.splitlines()} == {"ok  ", "note"}
+    assert {line[:4] for line in findings.splitlines()} == {"ok  "}
     assert all(line[22:24] == "  " and line[24] != " " for line in findings.splitlines())
     assert "agent             not running" in result.out
     assert re.search(r": \d+\.\d m/s from \d+°  \[seed \d+", finding(result.out, "sensor top"))
@@ -78,11 +78,12 @@ def test_all_is_well(masthead: Masthead, config: Path, hub: Hub, monkeypatch: py
 
 
 def test_as_json(masthead: Masthead, config: Path) -> None:
-    """One object a line; notes are no failures."""
+    """One object a line, with the remedy apart."""
     result = masthead("check", "--json", "--config", config)
-    found = {line["check"]: line["ok"] for line in map(json.loads, result.out.splitlines())}
-    assert found["board"] is True
-    assert found["credential"] is False
+    found = {line["check"]: line for line in map(json.loads, result.out.splitlines())}
+    assert (found["board"]["ok"], found["board"]["state"], found["board"]["remedy"]) == (True, "ok", None)
+    assert (found["credential"]["ok"], found["credential"]["state"]) == (False, "failed")
+    assert "masthead setup" in found["credential"]["remedy"]
     assert result.code == 1
 
 
@@ -91,7 +92,7 @@ def test_a_wrong_configuration_ends_it_with_all_its_errors(masthead: Masthead, c
     config.write_text("[telemetri]\n")
     result = masthead("check", "--config", config)
     assert result.code == 1
-    assert [line[:19] for line in result.out.splitlines()] == ["FAIL  configuration"] * 2
+    assert [line[:19] for line in result.out.splitlines()[:-1]] == ["FAIL  configuration"] * 2
     assert "did you mean 'telemetry'?" in result.out
 
 
@@ -150,8 +151,12 @@ def test_a_ca_file_that_is_none(
         path.write_text(content)
     monkeypatch.setenv(VARIABLE, hub.connection_string)
     monkeypatch.setenv("MASTHEAD_CA_FILE", str(path))
-    line = finding(masthead("check", "--config", config).out, "certificate")
+    out = masthead("check", "--config", config).out
+    line = finding(out, "ca")
+    assert line.startswith("FAIL")
     assert f"{path} (device.ca_file or MASTHEAD_CA_FILE) is no readable PEM file" in line
+    assert finding(out, "hub").startswith("ok")
+    assert "\nok    certificate" not in out
 
 
 def test_something_else_at_the_port(
@@ -159,8 +164,8 @@ def test_something_else_at_the_port(
 ) -> None:
     """It is asked whether that is the hub."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        monkeypatch.setattr("agent.cli.check._MQTT_PORT", server.getsockname()[1])
-        monkeypatch.setattr("agent.cli.check._TIMEOUT_S", 0.2)
+        monkeypatch.setattr("agent.checks.hub._MQTT_PORT", server.getsockname()[1])
+        monkeypatch.setattr("agent.checks.hub._TIMEOUT_S", 0.2)
         monkeypatch.setenv(VARIABLE, "HostName=127.0.0.1;DeviceId=d;SharedAccessKey=c2VjcmV0")
         line = finding(masthead("check", "--config", config).out, "certificate")
     assert "does not speak TLS as expected" in line
@@ -215,8 +220,8 @@ def test_a_disk_nearly_full_and_a_state_that_is_not_ours(
     """Each with what to do."""
     (config.parent / "state").mkdir()
     usage = type(shutil.disk_usage("/"))(100, 99, 1_000_000)
-    monkeypatch.setattr("agent.cli.check.shutil.disk_usage", lambda path: usage)
-    monkeypatch.setattr("agent.cli.check.os.access", lambda path, mode: mode != os.W_OK)
+    monkeypatch.setattr("agent.checks.storage.shutil.disk_usage", lambda path: usage)
+    monkeypatch.setattr("agent.checks.storage.os.access", lambda path, mode: not mode & os.W_OK)
     out = masthead("check", "--config", config).out
     assert "1 MB free, below outbox.min_free_bytes (67 MB)" in finding(out, "disk")
     assert "chown it, or set device.state_directory" in finding(out, "state")
@@ -271,7 +276,7 @@ def test_pulses_through_gpiozero_are_remarked(
         config.read_text().replace("seed = 1", 'driver = "gpio-pulse"\nmodel = "davis-6410"\npin = 17')
     )
     monkeypatch.setattr(gpio, "has_gpiod", lambda: False)
-    monkeypatch.setattr(check, "_FIRST_VALUE_S", 0.0)
+    monkeypatch.setattr(instruments, "_FIRST_VALUE_S", 0.0)
     assert "pulses may be lost under load" in finding(masthead("check", "--config", config).out, "edges")
     monkeypatch.setattr(gpio, "has_gpiod", lambda: True)
     assert "pulses may be lost" not in masthead("check", "--config", config).out
@@ -283,7 +288,7 @@ def test_a_sensor_that_needs_a_moment_is_given_it(
     """What is no value yet may be one at the next sample; a chip that does not answer is not waited for."""
     fake = i2c.install(monkeypatch)
     fake.chips[1][0x25] = SdpChip(SystemClock())
-    monkeypatch.setattr(check, "_SAMPLE_EVERY_S", 0.03)
+    monkeypatch.setattr(instruments, "_SAMPLE_EVERY_S", 0.03)
     sdp = 'driver = "sdp"'
     config.write_text(config.read_text().replace("seed = 1", sdp))
     line = finding(masthead("check", "--config", config).out, "sensor top")
@@ -300,7 +305,7 @@ def test_a_sensor_with_a_vane_is_given_the_same_moment(
     """The vane has a value at once; that is not yet all."""
     fake = i2c.install(monkeypatch)
     fake.chips[1] |= {0x25: SdpChip(SystemClock()), 0x36: As5600Chip(1024)}
-    monkeypatch.setattr(check, "_SAMPLE_EVERY_S", 0.03)
+    monkeypatch.setattr(instruments, "_SAMPLE_EVERY_S", 0.03)
     stanza = 'driver = "sdp"\n[sensor.vane]\ndriver = "as5600"'
     config.write_text(config.read_text().replace("seed = 1", stanza))
     line = finding(masthead("check", "--config", config).out, "sensor top")
@@ -320,7 +325,7 @@ def test_a_converter_that_is_too_slow_is_told(
 ) -> None:
     """One input at 8 a second keeps up with 4 samples a second, three inputs of one chip do not."""
     i2c.install(monkeypatch)
-    monkeypatch.setattr(check, "_FIRST_VALUE_S", 0.0)
+    monkeypatch.setattr(instruments, "_FIRST_VALUE_S", 0.0)
     text = config.read_text()
     config.write_text(text.replace("seed = 1", SLOW))
     assert "gusts are missing" not in masthead("check", "--config", config).out

@@ -47,7 +47,7 @@ def test_version(masthead: Masthead) -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "hint"), [("stauts", ", did you mean 'status'?"), ("xyz", " (known: actuate, check, ")]
+    ("word", "hint"), [("stauts", ", did you mean 'status'?"), ("xyz", " (known: actuate, bundle, ")]
 )
 def test_an_unknown_command_is_wrong_usage(masthead: Masthead, word: str, hint: str) -> None:
     """With the likely one, or all of them."""

@@ -91,7 +91,7 @@ def test_without_the_extra_one_line_says_how_to_get_it(
     if needs_rest == (missing == "requests") or call[:2] == ["monitor", "x"]:
         assert (result.code, result.err) == (
             1,
-            f"Error: {missing} is missing: pip install 'masthead[operator]'\n",
+            f"Error: {missing} is missing: in a clone, pip install '.[operator]'\n",
         )
     else:
         assert result.err.startswith("Error: nobody listens")

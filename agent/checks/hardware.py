@@ -1,44 +1,40 @@
-"""What `masthead check` and `masthead sensors` say of this machine's pins and buses."""
+"""What is found of this machine's board, pins and buses, and whether they keep up with the configuration."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from agent.config import Config
 from hw import board, gpio
 
-
-@dataclass(frozen=True)
-class Finding:
-    """``good`` is None for what is worth knowing and no fault."""
-
-    what: str
-    good: bool | None
-    text: str
+from .finding import Finding
 
 
 def machine() -> Iterator[Finding]:
     """The board, its gpiochips and its I2C buses; what may not be used is told with the remedy."""
     found = board.detect()
-    yield Finding("board", None, str(found) if found else "a desktop: no device tree")
+    yield Finding("board", "ok", str(found) if found else "a desktop: no device tree")
     for chip in gpio.chips():
         name = chip.path.rpartition("/")[2]
-        yield Finding(name, None, chip.fault or f"{chip.label}, {chip.lines} lines")
+        if chip.fault is None:
+            yield Finding(name, "ok", f"{chip.label}, {chip.lines} lines")
+        else:
+            yield Finding(name, "warning", chip.fault)
     for bus in board.buses():
-        yield Finding(f"i2c-{bus.number}", None, bus.fault or bus.name)
+        yield Finding(f"i2c-{bus.number}", "ok" if bus.fault is None else "warning", bus.fault or bus.name)
 
 
-def hardware(config: Config) -> Iterator[Finding]:
+def findings(config: Config) -> Iterator[Finding]:
     """``machine``, and what this configuration wants of it."""
     yield from machine()
     pulses = any(sensor.driver == "gpio-pulse" for sensor in config.sensors)
     if pulses and gpio.chips() and not gpio.has_gpiod():
         yield Finding(
             "edges",
-            None,
-            "through gpiozero, and pulses may be lost under load: for none lost install gpiod 2 or newer "
+            "warning",
+            "through gpiozero, and pulses may be lost under load",
+            "for none lost install gpiod 2 or newer "
             "(sudo apt install python3-libgpiod on Debian 13, or pip install gpiod)",
         )
     yield from _conversions(config)
@@ -65,7 +61,7 @@ def _conversions(config: Config) -> Iterator[Finding]:
     slow += [(f"sensor {name}", taken_s) for name, taken_s in of_sensor.items() if taken_s > period_s]
     for what, taken_s in slow:
         text = (
-            f"{what} takes {taken_s:.2f} s for a sample, one is due every {period_s:g} s: gusts are missing; "
-            "choose a higher data_rate_sps, fewer bits or a lower sampling.rate_hz"
+            f"{what} takes {taken_s:.2f} s for a sample, one is due every {period_s:g} s: gusts are missing"
         )
-        yield Finding("sampling", False, text)
+        remedy = "choose a higher data_rate_sps, fewer bits or a lower sampling.rate_hz"
+        yield Finding("sampling", "failed", text, remedy)

@@ -1,0 +1,106 @@
+"""The configuration read anew, by SIGHUP and by `masthead reload`.
+
+Invariants, each with a test of its name in tests/agent/test_reloading.py:
+
+ 1. kept       a file that cannot be used, or a time when a stop would lose readings, changes nothing but what
+               the agent says of itself.
+ 2. gapless    a reload stores what is half measured, under the next sequence number; nothing is lost.
+ 3. safe       every actuator is driven safe before it is let go of, and again by the next run.
+ 4. back       where the new configuration does not start, the old one runs again.
+
+A reload is a whole stop and a whole start in one process: no part is ever in between two configurations.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from hw.errors import HardwareError
+
+from . import service
+from .config import Config, ConfigError, load
+from .outbox_file import StoreUnreadable
+from .redact import redact
+from .state import StateError
+from .stopping import StopRequest
+
+log = logging.getLogger(__name__)
+
+
+class Reloads:
+    """What became of the configuration's file since the process began. Thread safety: any thread."""
+
+    def __init__(self) -> None:
+        self.refused: str | None = None
+        """Why what the file says now is not what the agent goes by; None while it does."""
+
+    def reread(self, used: Config, degraded: str | None) -> Config | None:
+        """What the file of ``used`` says now; None if the agent stays with what it has.
+
+        ``degraded``: why readings are in memory only, if they are.
+        """
+        try:
+            if used.path is None:
+                raise ConfigError("this agent's configuration is in no file")
+            found = load(used.path)
+            if found.state_directory != used.state_directory:
+                raise ConfigError(f"{used.path}: device.state_directory: another one takes a restart")
+            if degraded is not None:
+                raise ConfigError(f"readings are in memory only ({degraded}), a reload would lose them")
+        except ConfigError as error:
+            self.refuse(error)
+            return None
+        self.refused = None
+        return found
+
+    def refuse(self, error: Exception) -> None:
+        """The agent stays with what it has."""
+        first, *more = str(error).splitlines()
+        self.refused = redact(first) + (f" (and {len(more)} more: masthead check)" if more else "")
+        log.error(
+            "the configuration is not taken, the agent runs on with what it had: %s",
+            self.refused,
+            extra=service.event("reload-refused"),
+        )
+
+    def told(self, used: Config) -> dict[str, Any]:
+        """For the status."""
+        return {"file": None if used.path is None else str(used.path), "refused": self.refused}
+
+
+class Run(Protocol):
+    """A run of the agent (agent/daemon.py)."""
+
+    following: Config | None
+
+    def start(self) -> None: ...
+
+    def serve(self) -> int: ...
+
+
+def run_all(config: Config, new_run: Callable[[Config], Run], reloads: Reloads, stopping: StopRequest) -> int:
+    """One run after the other, the first by ``config``, until ``stopping`` is set; the last one's exit code.
+
+    Raises what the first does at its start, and what an old configuration does that does not start again.
+    """
+    run = _started(config, new_run)
+    while True:
+        code = run.serve()
+        following = run.following
+        if following is None or stopping.is_set() or code != 0:
+            return code
+        log.info("the configuration is read anew: %s", following.path, extra=service.event("reload"))
+        try:
+            run = _started(following, new_run)
+            config = following
+        except (ConfigError, StateError, StoreUnreadable, HardwareError) as error:
+            reloads.refuse(error)
+            run = _started(config, new_run)
+
+
+def _started(config: Config, new_run: Callable[[Config], Run]) -> Run:
+    run = new_run(config)
+    run.start()
+    return run

@@ -1,0 +1,126 @@
+"""The credential and the way to the hub, and what is said to a user who may not see the credential."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.checks import hub
+from agent.checks.finding import Finding
+from agent.config import load
+from agent.localhub.hub import LocalHub
+from agent.localhub.thread import HubThread
+
+VARIABLE = "IOTHUB_DEVICE_CONNECTION_STRING"
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalHub]:
+    """A local hub with one device."""
+    found = LocalHub(tmp_path_factory.mktemp("hub"))
+    thread = HubThread(found)
+    thread.start()
+    try:
+        found.ensure_device("mast-1")
+        yield found
+    finally:
+        thread.stop()
+
+
+@pytest.fixture(autouse=True)
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No credential anywhere."""
+    for name in (VARIABLE, "CREDENTIALS_DIRECTORY", "MASTHEAD_CA_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(hub, "ENCRYPTED", tmp_path / "credstore.encrypted" / "masthead.connection-string")
+
+
+def status(host: str | None, link: str = "up") -> dict[str, Any]:
+    return {"hub": host, "deviceId": "mast-1", "link": {"state": link}}
+
+
+def findings(
+    tmp_path: Path, told: dict[str, Any] | None = None, *, network: bool = True, ca: str = ""
+) -> dict[str, Finding]:
+    path = tmp_path / "masthead.toml"
+    device = f'[device]\nca_file = "{ca}"\n' if ca else ""
+    path.write_text(f'{device}[[sensor]]\nid = "top"\n')
+    return {finding.name: finding for finding in hub.findings(load(path), told, network=network)}
+
+
+def test_the_chain_is_told(tmp_path: Path, local: LocalHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which CA, until when, who issued the hub's certificate, until when."""
+    monkeypatch.setenv(VARIABLE, local.device_connection_string("mast-1"))
+    found = findings(tmp_path, ca=str(local.ca_file))
+    assert {f.state for f in found.values()} == {"ok"}, found
+    assert "private CA" in found["ca"].text
+    assert "valid to 20" in found["ca"].text
+    assert "issued by " in found["certificate"].text
+    assert "nobody named" not in found["certificate"].text
+    assert "does not expire" in found["credential"].text
+
+
+def test_what_the_running_agent_has_is_enough(tmp_path: Path, local: LocalHub) -> None:
+    """A user who may not see the credential still has the way to the hub checked, and whether it takes it."""
+    host = local.device_connection_string("mast-1").split(";")[0].removeprefix("HostName=")
+    found = findings(tmp_path, status(host), ca=str(local.ca_file))
+    assert {f.state for f in found.values()} == {"ok"}, found
+    assert "as the running agent says" in found["credential"].text
+    assert "the hub takes it" in found["key"].text
+
+
+def test_an_agent_without_a_credential_has_none(tmp_path: Path) -> None:
+    """And nothing of the network is asked."""
+    found = findings(tmp_path, status(None, "off"))
+    assert found["credential"].state == "failed"
+    assert set(found) == {"credential", "ca"}
+
+
+def test_without_the_network_only_files_are_looked_at(
+    tmp_path: Path, local: LocalHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a mast that has no link yet."""
+    monkeypatch.setenv(VARIABLE, local.device_connection_string("mast-1"))
+    assert set(findings(tmp_path, network=False)) == {"credential", "ca"}
+
+
+@pytest.mark.parametrize(("days", "state"), [(-1, "failed"), (10, "warning"), (400, "ok")])
+def test_a_private_ca_that_ends(
+    tmp_path: Path, local: LocalHub, monkeypatch: pytest.MonkeyPatch, days: int, state: str
+) -> None:
+    """Nobody renews it but its owner: a month before is the time to say so."""
+    ends = 2_000_000_000.0
+    monkeypatch.setattr(hub.ssl, "cert_time_to_seconds", lambda _: ends)
+    monkeypatch.setattr(hub.time, "time", lambda: ends - days * 86400)
+    found = findings(tmp_path, ca=str(local.ca_file))["ca"]
+    assert found.state == state
+    assert (found.remedy is None) == (state == "ok")
+
+
+def fake_systemd_creds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    hub.ENCRYPTED.parent.mkdir()
+    hub.ENCRYPTED.write_text("encrypted")
+    program = tmp_path / "systemd-creds"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+
+
+def test_a_credential_that_systemd_encrypted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is decrypted to see whose it is, and shown to nobody."""
+    text = "HostName=hub.invalid;DeviceId=mast-7;SharedAccessKey=c2VjcmV0"
+    fake_systemd_creds(tmp_path, monkeypatch, f'[ "$2" = --name=connection-string ] && echo "{text}"')
+    found = findings(tmp_path, network=False)["credential"]
+    assert "device mast-7 at hub.invalid" in found.text
+    assert "c2VjcmV0" not in str(found)
+
+
+def test_a_credential_of_another_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A card that was moved: what the other machine encrypted cannot be read here."""
+    fake_systemd_creds(tmp_path, monkeypatch, "exit 1")
+    found = findings(tmp_path)["credential"]
+    assert found.state == "failed"
+    assert "cannot be decrypted on this machine" in found.text

@@ -1,0 +1,186 @@
+"""The Debian package on a bare Debian 13, by apt alone: from its installation to its purge.
+
+In this order; each test begins where the one before ended.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent import __version__
+from tests.deploy.packaging import build, sources
+
+from .machine import PLACE, CommandFailed, Machine
+
+NEWER = "99.0"
+CONFIG = "/etc/masthead/masthead.toml"
+OUTBOX = "/var/lib/masthead/outbox.db"
+CREDENTIALS = (
+    "/etc/credstore/masthead.connection-string",
+    "/etc/credstore.encrypted/masthead.connection-string",
+)
+DROP_IN = "/etc/systemd/system/masthead.service.d/credential.conf"
+# in the ADC's register of conversions: 1.2 V, which is 16.2 m/s
+VOLTS = """
+import sys
+sys.path.insert(0, "/usr/lib/masthead")
+from smbus2 import SMBus
+with SMBus(0) as bus:
+    bus.write_word_data(0x48, 0, (9600 & 255) << 8 | 9600 >> 8)
+"""
+# of one sensor on a gpiochip and one on a bus, as `masthead sensors` prints it
+CONFIG_TEXT = """
+[[sensor]]
+id = "top"
+driver = "gpio-pulse"
+pin = 17
+model = "thies-first-class"
+
+[[sensor]]
+id = "volts"
+driver = "ads1115"
+bus = 0
+address = 0x48
+input = 0
+model = "adafruit-1733"
+"""
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The package of the working tree, and a newer one."""
+    here = build(sources(tmp_path_factory.mktemp("here")), tmp_path_factory.mktemp("dist"))
+    newer = build(sources(tmp_path_factory.mktemp("newer"), NEWER), tmp_path_factory.mktemp("dist"))
+    return here, newer
+
+
+@pytest.fixture(scope="module")
+def bare(packages: tuple[Path, Path]) -> Iterator[Machine]:
+    """A machine with neither masthead nor anything that it needs, and the packages."""
+    machine = Machine(PLACE / "bare.img")
+    try:
+        machine.boot()
+        for package in packages:
+            machine.write(f"/root/{package.name}", package.read_bytes())
+        yield machine
+    finally:
+        machine.close()
+
+
+def _apt(machine: Machine, words: str) -> str:
+    """As over ssh by a script: nobody is there to answer."""
+    return machine.run(f"DEBIAN_FRONTEND=noninteractive apt-get -y -q {words} </dev/null 2>&1", timeout=600)
+
+
+def _unit(machine: Machine, name: str) -> str:
+    return machine.run(f"systemctl show masthead -p {name} --value").strip()
+
+
+def _there(machine: Machine, *paths: str) -> list[str]:
+    return [path for path in paths if machine.attempt(f"test -e {path}").returncode == 0]
+
+
+def _samples(machine: Machine, within_s: float = 60) -> dict[str, dict[str, object]]:
+    """Each sensor's last sample, once there is one of each without a fault."""
+    end = time.monotonic() + within_s
+    while True:
+        lines = machine.run("masthead sample --json --count 1").splitlines()
+        samples = {sample["sensor"]: sample for sample in map(json.loads, lines)}
+        if time.monotonic() > end or all(sample["fault"] is None for sample in samples.values()):
+            return samples
+        time.sleep(1)
+
+
+def test_apt_alone_installs_it(bare: Machine) -> None:
+    """No pip, no compiler, no network: user, groups, rules, program; a unit that is enabled, not started."""
+    assert bare.attempt("which pip gcc").stdout == ""
+    said = _apt(bare, f"install ./masthead_{__version__}_all.deb")
+    assert "next: sudo masthead setup" in said
+    assert bare.run("masthead --version").split()[-1] == __version__
+    assert {"masthead", "gpio", "i2c"} <= set(bare.run("id -nG masthead").split())
+    assert bare.run("stat -c %G:%a /dev/gpiochip0 /dev/i2c-0").split() == ["gpio:660", "i2c:660"]
+    assert _unit(bare, "UnitFileState") == "enabled"
+    assert _unit(bare, "ActiveState") == "inactive"
+    assert "python3-libgpiod" in bare.run("dpkg-query -W -f '${Package} ' 'python3-*'")
+    assert bare.run("find /usr/local/lib -name '*.py'") == ""
+    assert bare.attempt("python3 -c 'import agent'").returncode != 0
+
+
+def test_it_does_not_start_before_it_is_configured(bare: Machine) -> None:
+    """A start, at boot or by hand, is no failure and is not tried again; the journal has the remedy."""
+    bare.run("systemctl start masthead")
+    assert _unit(bare, "ActiveState") == "inactive"
+    assert _unit(bare, "NRestarts") == "0"
+    assert "sudo masthead setup" in bare.run("journalctl -u masthead -o cat --no-pager")
+
+
+def test_configured_it_measures_on_pins_and_bus(bare: Machine) -> None:
+    """A real gpiochip by Debian's libgpiod, a real bus by what is carried, under the hardened unit."""
+    bare.run("python3 -I -", stdin=VOLTS.encode())
+    bare.write(CONFIG, CONFIG_TEXT)
+    bare.run("systemctl start masthead || { journalctl -u masthead -n 30 --no-pager; false; }", timeout=120)
+    assert _unit(bare, "ActiveState") == "active"
+    samples = _samples(bare)
+    assert {name: sample["fault"] for name, sample in samples.items()} == {"top": None, "volts": None}
+    assert samples["volts"]["windSpeed"] == pytest.approx(16.2, abs=0.01)
+
+
+def test_an_upgrade_restarts_it_and_keeps_configuration_and_data(bare: Machine) -> None:
+    """`apt install ./new.deb`: nothing is asked, the new one runs, and what was stored is there."""
+    before, stored = _unit(bare, "MainPID"), bare.run(f"stat -c %i {OUTBOX}")
+    _apt(bare, f"install ./masthead_{NEWER}_all.deb")
+    assert bare.run("masthead --version").split()[-1] == NEWER
+    assert (_unit(bare, "ActiveState"), _unit(bare, "UnitFileState")) == ("active", "enabled")
+    assert _unit(bare, "MainPID") != before
+    assert bare.run(f"cat {CONFIG}") == CONFIG_TEXT
+    assert bare.run(f"stat -c %i {OUTBOX}") == stored
+
+
+def test_the_old_file_puts_the_old_version_back(bare: Machine) -> None:
+    """The way back is the old package; it runs on with the same configuration and data."""
+    stored = bare.run(f"stat -c %i {OUTBOX}")
+    _apt(bare, f"install --allow-downgrades ./masthead_{__version__}_all.deb")
+    assert bare.run("masthead --version").split()[-1] == __version__
+    assert _unit(bare, "ActiveState") == "active"
+    assert bare.run(f"cat {CONFIG}") == CONFIG_TEXT
+    assert bare.run(f"stat -c %i {OUTBOX}") == stored
+
+
+def test_a_store_of_a_newer_version_is_left_as_it_is(bare: Machine) -> None:
+    """After the way back from a version with another schema: it says so, and not a byte has changed."""
+    bare.run("systemctl stop masthead")
+    bare.run(f"cp -a {OUTBOX} /root/outbox")
+    schema = "import sqlite3; sqlite3.connect('{}').execute('PRAGMA user_version = 99')"
+    bare.run(f'python3 -c "{schema.format(OUTBOX)}"')
+    before = bare.run(f"sha256sum {OUTBOX}")
+    with pytest.raises(CommandFailed):
+        bare.run("systemctl start masthead", timeout=120)
+    assert "written by a newer masthead" in bare.run("journalctl -u masthead -o cat --no-pager -n 40")
+    bare.run("systemctl stop masthead")
+    assert bare.run(f"sha256sum {OUTBOX}") == before
+    bare.run(f"mv /root/outbox {OUTBOX} && systemctl start masthead", timeout=120)
+
+
+def test_removed_it_leaves_configuration_and_data(bare: Machine) -> None:
+    """The agent is stopped and gone; what a person made and measured stays."""
+    for path in (*CREDENTIALS, DROP_IN):
+        bare.write(path, "[Service]\n")
+    said = _apt(bare, "remove masthead")
+    assert _there(bare, "/usr/bin/masthead", "/usr/lib/masthead", "/run/masthead") == [], said
+    assert bare.attempt("pgrep -u masthead").stdout == ""
+    kept = (CONFIG, OUTBOX, *CREDENTIALS, DROP_IN)
+    assert _there(bare, *kept) == list(kept)
+
+
+def test_purged_nothing_is_left(bare: Machine) -> None:
+    """Data, configuration, credentials and drop-ins go; the user stays, as Debian's system users do."""
+    _apt(bare, "purge masthead")
+    found = bare.run("find / -xdev -path /proc -prune -o -name '*masthead*' -print").split()
+    assert [path for path in found if not path.startswith(("/root/", "/var/log/", "/tmp/"))] == []
+    assert _there(bare, *CREDENTIALS) == []
+    assert bare.attempt("systemctl cat masthead").returncode != 0
