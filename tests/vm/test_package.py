@@ -1,4 +1,4 @@
-"""The Debian package on a bare Debian 13, by apt alone: from its installation to its purge.
+"""The Debian package on a bare Debian 13, by apt alone: from its installation to its purge, with a hub.
 
 In this order; each test begins where the one before ended.
 """
@@ -15,6 +15,7 @@ import pytest
 from agent import __version__
 from tests.deploy.packaging import build, sources
 
+from .hub import CA_FILE, HubBeside
 from .machine import PLACE, CommandFailed, Machine
 
 NEWER = "99.0"
@@ -34,7 +35,13 @@ with SMBus(0) as bus:
     bus.write_word_data(0x48, 0, (9600 & 255) << 8 | 9600 >> 8)
 """
 # of one sensor on a gpiochip and one on a bus, as `masthead sensors` prints it
-CONFIG_TEXT = """
+CONFIG_TEXT = f"""
+[device]
+ca_file = "{CA_FILE}"
+
+[telemetry]
+report_interval_s = 2
+
 [[sensor]]
 id = "top"
 driver = "gpio-pulse"
@@ -70,6 +77,14 @@ def bare(packages: tuple[Path, Path]) -> Iterator[Machine]:
         yield machine
     finally:
         machine.close()
+
+
+@pytest.fixture(scope="module")
+def hub(bare: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubBeside]:
+    """A hub that the machine reaches."""
+    with HubBeside(tmp_path_factory.mktemp("hub")) as hub:
+        hub.reachable(bare)
+        yield hub
 
 
 def _apt(machine: Machine, words: str) -> str:
@@ -119,11 +134,29 @@ def test_it_does_not_start_before_it_is_configured(bare: Machine) -> None:
     assert "sudo masthead setup" in bare.run("journalctl -u masthead -o cat --no-pager")
 
 
-def test_configured_it_measures_on_pins_and_bus(bare: Machine) -> None:
+def test_one_command_sets_it_up(bare: Machine, hub: HubBeside) -> None:
+    """`masthead setup`: from the sample to the first reading that the hub has; the secret is root's."""
+    bare.write("/root/ca.pem", hub.hub.ca_file.read_bytes())
+    said = bare.run(
+        "masthead setup --sensor thies-first-class --pin 17 --ca-file /root/ca.pem"
+        " --connection-string-file - --yes",
+        stdin=hub.connection_string.encode(),
+        timeout=400,
+    )
+    assert "confirmed by the hub" in said
+    assert any(content.get("sensor") for content in hub.objects())
+    (kept,) = _there(bare, *CREDENTIALS)
+    assert bare.run(f"stat -c %U:%a {kept}").strip() == "root:600"
+    assert _unit(bare, "ActiveState") == "active"
+
+
+def test_reloaded_it_measures_on_pins_and_bus(bare: Machine) -> None:
     """A real gpiochip by Debian's libgpiod, a real bus by what is carried, under the hardened unit."""
     bare.run("python3 -I -", stdin=VOLTS.encode())
     bare.write(CONFIG, CONFIG_TEXT)
-    bare.run("systemctl start masthead || { journalctl -u masthead -n 30 --no-pager; false; }", timeout=120)
+    process = _unit(bare, "MainPID")
+    bare.run("systemctl reload masthead || { journalctl -u masthead -n 30 --no-pager; false; }", timeout=120)
+    assert _unit(bare, "MainPID") == process
     assert _unit(bare, "ActiveState") == "active"
     samples = _samples(bare)
     assert {name: sample["fault"] for name, sample in samples.items()} == {"top": None, "volts": None}
@@ -164,6 +197,15 @@ def test_a_store_of_a_newer_version_is_left_as_it_is(bare: Machine) -> None:
     bare.run("systemctl stop masthead")
     assert bare.run(f"sha256sum {OUTBOX}") == before
     bare.run(f"mv /root/outbox {OUTBOX} && systemctl start masthead", timeout=120)
+
+
+def test_the_hub_has_all_of_it(bare: Machine, hub: HubBeside) -> None:
+    """Over setup, reload, upgrade and the way back: number by number."""
+    stored = int(json.loads(bare.run("masthead outbox --json"))["nextSequence"]) - 1
+    end = time.monotonic() + 120
+    while not (len(arrived := hub.sequences()) == max(arrived) >= stored):
+        assert time.monotonic() < end, f"{stored} stored, {len(arrived)} arrived, up to {max(arrived)}"
+        time.sleep(0.5)
 
 
 def test_removed_it_leaves_configuration_and_data(bare: Machine) -> None:

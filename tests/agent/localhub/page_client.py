@@ -8,6 +8,7 @@ import time
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum
 from http.client import HTTPConnection, HTTPResponse
 from typing import Any
 from urllib.parse import quote
@@ -16,7 +17,15 @@ from agent.localhub.hub import LocalHub
 from agent.localhub.page import PageServer, start_page
 
 PATIENCE_S = 30
-NO_BODY = object()
+
+
+class Body(Enum):
+    """What cannot be said in JSON."""
+
+    NONE = "no body"
+
+
+NO_BODY = Body.NONE
 
 
 @dataclass(frozen=True)
