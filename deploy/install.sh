@@ -119,7 +119,7 @@ run cp -r --target-directory "$copy" "$here"/{agent,hw,deploy,setup.cfg,pyprojec
 run $opt/bin/python -m pip install -q --disable-pip-version-check "$copy"
 
 step "the libraries of the pins, where Debian's do not serve; without a compiler"
-for wanted in 'gpiod>=2:request_lines:edges with their loss counted' 'lgpio>=0.2.2:gpiochip_open:actuators on pins, and edges without gpiod'; do
+for wanted in 'gpiod>=2:request_lines:edges with their loss counted' 'lgpio>=0.2.2:gpiochip_open:pwm and servo, and relays and edges without gpiod'; do
   IFS=: read -r package name lost <<<"$wanted"
   $opt/bin/python -c "import os; os.chdir('/tmp'); import ${package%%>*} as it; it.$name" 2>/dev/null && continue
   run $opt/bin/python -m pip install -q --disable-pip-version-check --only-binary :all: "$package" ||

@@ -1,4 +1,4 @@
-"""Which gpiochip carries a board's pins, and gpiozero's way to them (lgpio_pins.py) for who opens one.
+"""Which gpiochip carries a board's pins, what drives them, and gpiozero's way to them (lgpio_pins.py).
 
 A pin is named by its GPIO number (BCM numbering on a Raspberry Pi: 17 is header pin 11), elsewhere by the
 line's offset on the chip that the configuration names.
@@ -120,12 +120,21 @@ def _header(found: list[GpioChip]) -> list[GpioChip]:
 
 
 def has_gpiod() -> bool:
-    """Whether edges can come from the kernel without loss: gpiod 2 or newer is installed."""
+    """Whether gpiod 2 or newer is installed: then edges come from the kernel without loss."""
     try:
         import gpiod
     except ImportError:
         return False
     return hasattr(gpiod, "request_lines")  # the first version has none
+
+
+def outputs_by() -> str | None:
+    """What drives pins here: "lgpio", which is imported; without it "gpiod", which has no pulses; or None."""
+    from . import lgpio_pins
+
+    if lgpio_pins.is_installed():
+        return "lgpio"
+    return "gpiod" if has_gpiod() else None
 
 
 # --- gpiozero
@@ -179,10 +188,12 @@ def safe_lines(pin: int, chip: str | None, level: bool) -> tuple[SafeLine, ...]:
 
 
 def explain(error: Exception, pin: int) -> HardwareError:
-    """What gpiozero or lgpio raised for GPIO ``pin``, in words a person can act on."""
+    """What gpiozero, lgpio or gpiod raised for GPIO ``pin``, in words a person can act on."""
     from gpiozero import GPIOPinInUse, PinInvalidPin, PinPWMUnsupported
 
-    text = str(getattr(error, "value", error)) or type(error).__name__  # lgpio's has its text in ``value``
+    # lgpio's has its text in ``value``, the kernel's in ``strerror``
+    text = getattr(error, "value", None) or getattr(error, "strerror", None) or str(error)
+    text = str(text or type(error).__name__)
     if isinstance(error, HardwareError):
         return error
     if isinstance(error, GPIOPinInUse):

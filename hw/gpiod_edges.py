@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import importlib
 import os
 import select
@@ -14,7 +12,8 @@ from typing import Any
 from . import gpio
 from .clock import Clock
 from .edge_source import ClockShift, EdgeQueue
-from .errors import DeviceMisconfigured, DeviceUnavailable
+from .errors import DeviceUnavailable
+from .gpiod_lines import request_line
 from .pulse import Edge
 
 EVENT_BUFFER = 1024
@@ -71,29 +70,7 @@ class GpiodEdges:
             bias={"up": bias.PULL_UP, "down": bias.PULL_DOWN, "none": bias.DISABLED}[pull],
             event_clock=gpiod.line.Clock.MONOTONIC,
         )
-        try:
-            return gpiod.request_lines(
-                line.path, {line.offset: settings}, consumer="masthead", event_buffer_size=EVENT_BUFFER
-            )
-        except OSError as error:
-            where = f"GPIO {line.offset} of {line.path}"
-            if error.errno == errno.EBUSY:
-                raise DeviceUnavailable(f"GPIO {line.offset} is in use by {self._consumer()}") from error
-            if error.errno in (errno.EACCES, errno.EPERM):
-                raise DeviceUnavailable(f"no permission to open {line.path}: {gpio.JOIN_GPIO}") from error
-            if error.errno in (errno.ENXIO, errno.EINVAL):
-                raise DeviceMisconfigured(f"{where} cannot tell of edges: choose another pin") from error
-            raise DeviceUnavailable(f"{where} cannot be opened: {error.strerror}") from error
-        except ValueError as error:
-            raise DeviceMisconfigured(f"{line.path} has no GPIO {line.offset}") from error
-
-    def _consumer(self) -> str:
-        """Who has the line."""
-        with contextlib.suppress(OSError), self._gpiod.Chip(self._line.path) as chip:
-            consumer = chip.get_line_info(self._line.offset).consumer
-            if consumer:
-                return f"{consumer!r}: stop it, or choose another pin"
-        return "another program: stop it, or choose another pin (gpioinfo lists them)"
+        return request_line(gpiod, line, settings, "tell of edges", event_buffer_size=EVENT_BUFFER)
 
     @property
     def since_s(self) -> float:

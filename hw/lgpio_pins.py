@@ -23,11 +23,30 @@ from typing import Any
 
 from .errors import DeviceUnavailable
 
+INSTALL = "on Raspberry Pi OS sudo apt install python3-lgpio, on plain Debian 12 pip install 'masthead[pi]'"
+"""How lgpio is had. Debian 13 has neither a package nor a wheel of it."""
+
+
+class NotInstalled(DeviceUnavailable):
+    """There is no lgpio on this machine."""
+
+
+def is_installed() -> bool:
+    """Whether there is an lgpio, which is imported; why it cannot begin, if so, is told by open_factory."""
+    try:
+        _import_lgpio()
+    except NotInstalled:
+        return False
+    except DeviceUnavailable:
+        pass
+    return True
+
 
 def open_factory(path: str, lines: int, remedy: str) -> Any:
     """A gpiozero.Factory of the ``lines`` of the gpiochip at ``path``, which is opened.
 
-    Raises DeviceUnavailable if lgpio is not installed, or, with ``remedy``, if the chip cannot be opened.
+    Raises NotInstalled, DeviceUnavailable if lgpio cannot begin, or, with ``remedy``, if the chip cannot be
+    opened.
     """
     lgpio = _import_lgpio()
     number = int(path.rpartition("gpiochip")[2])
@@ -38,7 +57,7 @@ def open_factory(path: str, lines: int, remedy: str) -> Any:
 
 
 def _import_lgpio() -> Any:
-    """The module lgpio, and gpiozero's use of it.
+    """The module lgpio, and gpiozero's use of it. Raises NotInstalled, DeviceUnavailable if it cannot begin.
 
     At import lgpio makes a FIFO for edges in $LG_WD and changes to that folder. It gets one of its own, which
     goes when the FIFO is open; the process stays where it was.
@@ -57,9 +76,9 @@ def _import_lgpio() -> Any:
                 if chosen is None:
                     del os.environ["LG_WD"]
     except (ImportError, AttributeError) as error:  # PyPI's lgpio 0.0.0.2 is an empty placeholder
-        raise DeviceUnavailable(
-            f"lgpio, which drives the pins, is not installed ({error}): sudo apt install python3-lgpio, "
-            "or pip install 'masthead[pi]'"
+        raise NotInstalled(
+            f"lgpio, which drives the pins, is not installed ({error}): {INSTALL}, "
+            "on 13 sudo apt install python3-libgpiod, which serves all but pwm and servo"
         ) from error
     except OSError as error:
         raise DeviceUnavailable(

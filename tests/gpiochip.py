@@ -1,7 +1,9 @@
-"""A machine's gpiochips: a fake of lgpio and of the kernel's ioctl that keeps what each line has been."""
+"""A machine's gpiochips: fakes of lgpio, gpiod and the kernel's ioctl that keep what each line has been."""
 
 from __future__ import annotations
 
+import contextlib
+import enum
 import errno
 import fcntl
 import os
@@ -44,6 +46,7 @@ class Line:
     pulses: tuple[float, float] | None = None
     pulsed: list[tuple[float, float]] = field(default_factory=list)
     busy: bool = False
+    consumer: str = ""
 
     def stop(self) -> None:
         """Pulses end where the line is: high, the worst that can be."""
@@ -127,6 +130,75 @@ class Lgpio(types.ModuleType):
         return line
 
 
+class Gpiod(types.ModuleType):
+    """The part of gpiod that outputs use, with what the kernel does; settings have their real names only."""
+
+    def __init__(self, machine: Machine) -> None:
+        super().__init__("gpiod")
+        self.machine = machine
+        self.broken = False
+        """Whether every call on a line that is held fails."""
+        self.line = types.SimpleNamespace(
+            Bias=enum.Enum("Bias", "AS_IS DISABLED PULL_UP PULL_DOWN"),
+            Direction=enum.Enum("Direction", "AS_IS INPUT OUTPUT"),
+            Value=enum.Enum("Value", [("INACTIVE", 0), ("ACTIVE", 1)]),
+        )
+
+    def LineSettings(self, *, direction: Any, output_value: Any = None, bias: Any = None) -> Any:
+        value = output_value or self.line.Value.INACTIVE
+        return types.SimpleNamespace(direction=direction.name, value=value.value, bias=bias)
+
+    def request_lines(self, path: str, config: dict[int, Any], consumer: str) -> GpiodRequest:
+        chip = _number(path)
+        if chip in self.machine.read_only:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        self.machine.opened.append(chip)
+        [(number, settings)] = config.items()
+        line = self.machine.line(number, chip)
+        if line.busy or line.mode is not None:
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+        line.consumer = consumer
+        request = GpiodRequest(self, number, line)
+        request.reconfigure_lines(config)
+        line.claims.append(settings.value)
+        return request
+
+    def Chip(self, path: str) -> Any:
+        return contextlib.nullcontext(
+            types.SimpleNamespace(get_line_info=lambda number: self.machine.line(number, _number(path)))
+        )
+
+
+@dataclass
+class GpiodRequest:
+    """A line that is held."""
+
+    gpiod: Gpiod
+    number: int
+    line: Line
+
+    def reconfigure_lines(self, config: dict[int, Any]) -> None:
+        self._obeyed()
+        settings = config[self.number]
+        self.line.mode = settings.direction.lower()
+        if self.line.mode == "output":
+            self.line.levels.append(settings.value)
+        else:
+            self.line.pull = settings.bias.name.removeprefix("PULL_").lower()
+
+    def set_value(self, number: int, value: Any) -> None:
+        self._obeyed()
+        assert (number, self.line.mode) == (self.number, "output")
+        self.line.levels.append(value.value)
+
+    def release(self) -> None:
+        self.line.mode = None
+
+    def _obeyed(self) -> None:
+        if self.gpiod.broken or self.line.busy:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
 class Machine:
     """Its gpiochips, as ``number -> (label, lines)``, in a /dev of its own."""
 
@@ -136,8 +208,9 @@ class Machine:
         self.forbidden: set[int] = set()
         self.read_only: set[int] = set()
         self.opened: list[int] = []
-        """Chips that lgpio has opened."""
+        """Chips that lgpio or gpiod has opened."""
         self.lgpio = Lgpio(self)
+        self.gpiod = Gpiod(self)
         self._lines: dict[tuple[int, int], Line] = {}
 
     def plug(self, number: int, label: str, lines: int) -> None:
@@ -191,3 +264,10 @@ def forget_lgpio(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("lgpio", "gpiozero.pins.lgpio"):
         monkeypatch.setitem(sys.modules, name, None)
         del sys.modules[name]
+
+
+def leave_gpiod_only(monkeypatch: pytest.MonkeyPatch, machine: Machine) -> None:
+    """As plain Debian has it: gpiod, but no lgpio."""
+    forget_lgpio(monkeypatch)
+    monkeypatch.setitem(sys.modules, "lgpio", None)
+    monkeypatch.setitem(sys.modules, "gpiod", machine.gpiod)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from agent.config import Config
 from hw import board, gpio
+from hw.lgpio_pins import INSTALL
 
 from .finding import Finding
 
+_PULSED = ("pwm", "servo")
 
-def machine() -> Iterator[Finding]:
-    """The board, its gpiochips and its I2C buses; what may not be used is told with the remedy."""
+
+def machine(drivers: Collection[str] = ()) -> Iterator[Finding]:
+    """The board, its gpiochips, what drives them, and its I2C buses; what stands in the way of use, also by
+    actuators of these ``drivers``, is told with the remedy."""
     found = board.detect()
     yield Finding("board", "ok", str(found) if found else "a desktop: no device tree")
     for chip in gpio.chips():
@@ -21,13 +25,15 @@ def machine() -> Iterator[Finding]:
             yield Finding(name, "ok", f"{chip.label}, {chip.lines} lines")
         else:
             yield Finding(name, "warning", chip.fault)
+    if gpio.chips() and gpio.given_factory() is None:
+        yield _outputs(drivers)
     for bus in board.buses():
         yield Finding(f"i2c-{bus.number}", "ok" if bus.fault is None else "warning", bus.fault or bus.name)
 
 
 def findings(config: Config) -> Iterator[Finding]:
     """``machine``, and what this configuration wants of it."""
-    yield from machine()
+    yield from machine([actuator.driver for actuator in config.actuators])
     pulses = any(sensor.driver == "gpio-pulse" for sensor in config.sensors)
     if pulses and gpio.chips() and not gpio.has_gpiod():
         yield Finding(
@@ -38,6 +44,22 @@ def findings(config: Config) -> Iterator[Finding]:
             "(sudo apt install python3-libgpiod on Debian 13, or pip install gpiod)",
         )
     yield from _conversions(config)
+
+
+def _outputs(drivers: Collection[str]) -> Finding:
+    """What drives relays and pulses, and whether these actuators can do with it."""
+    by = gpio.outputs_by()
+    pulsed = [driver for driver in _PULSED if driver in drivers]
+    if by == "lgpio":
+        return Finding("outputs", "ok", "through lgpio")
+    if by == "gpiod":
+        text = "through libgpiod, for lgpio is not installed: relays, but no pwm and no servo"
+        return Finding("outputs", "failed", text, INSTALL) if pulsed else Finding("outputs", "ok", text)
+    text = "neither lgpio nor libgpiod is installed: no relay, pwm or servo"
+    if pulsed:
+        return Finding("outputs", "failed", text, INSTALL)
+    remedy = f"{INSTALL}, on 13 sudo apt install python3-libgpiod (relays)"
+    return Finding("outputs", "failed" if "relay" in drivers else "ok", text, remedy)
 
 
 def _conversions(config: Config) -> Iterator[Finding]:

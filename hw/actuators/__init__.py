@@ -1,1 +1,1 @@
-"""What moves, on gpiozero: each with a state in which it does no harm."""
+"""What moves, on GPIO pins: each with a state in which it does no harm."""

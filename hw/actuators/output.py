@@ -1,13 +1,19 @@
-"""A GPIO pin that drives something, on gpiozero: safe from its first instant as an output to its last."""
+"""A GPIO pin that drives something: safe from its first instant as an output to its last.
+
+By gpiozero, over lgpio or the factory that somebody has chosen. Where lgpio is not installed, libgpiod serves
+what is on or off.
+"""
 
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, Protocol
 
 from ..actuator import shown
-from ..errors import DeviceUnavailable, HardwareError
-from ..gpio import explain, pin_factory
+from ..errors import DeviceMisconfigured, DeviceUnavailable, HardwareError
+from ..gpio import explain, find_line, given_factory, outputs_by, pin_factory
+from ..gpiod_lines import GpiodOutput
+from ..lgpio_pins import INSTALL
 
 log = logging.getLogger(__name__)
 
@@ -17,6 +23,14 @@ def number_within(value: object, low: float, high: float) -> float:
     if isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high:
         return float(value)  # NaN lies in no range
     raise ValueError(f"expected a number from {low:g} to {high:g}, got {shown(value)}")
+
+
+class _Line(Protocol):
+    """An open pin, by whatever drives it: whose errors have no root in common."""
+
+    def drive(self, state: float) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class Output:
@@ -31,60 +45,84 @@ class Output:
     ) -> None:
         """The pin becomes an output in ``state``. ``what`` names it: "relay".
 
-        Raises DeviceMisconfigured, DeviceUnavailable.
+        Raises DeviceMisconfigured, also where pulses are wanted of libgpiod; DeviceUnavailable.
         """
         self.name = f"{what} on GPIO {pin}"
         self._pin = pin
-        self._device: Any = None
-        factory = pin_factory(chip, pin)
-        from gpiozero import GPIODevice
-
-        device = None
         try:
-            factory.pin(pin)  # one that cannot be had is not left reserved
-            device = GPIODevice(pin, pin_factory=factory)
-            device.pin.output_with_state(state)
-            if frequency_hz is not None:
-                device.pin.frequency = frequency_hz
-                device.pin.state = state
-        except Exception as error:  # gpiozero's, lgpio's: they have no root in common
-            if device is not None:
-                device.close()
+            self._line: _Line | None = self._opened(chip, state, frequency_hz)
+        except HardwareError:
+            raise
+        except Exception as error:
             raise explain(error, pin) from error
-        self._device = device
+
+    def _opened(self, chip: str | None, state: float, frequency_hz: float | None) -> _Line:
+        if given_factory() is None:
+            line = find_line(self._pin, chip)
+            if outputs_by() == "gpiod":
+                if frequency_hz is not None:
+                    raise DeviceMisconfigured(
+                        f"the {self.name} needs lgpio, for libgpiod has no pulses: {INSTALL}"
+                    )
+                return GpiodOutput(line, state)
+        return _GpiozeroOutput(pin_factory(chip, self._pin), self._pin, state, frequency_hz)
 
     @property
     def closed(self) -> bool:
         """Whether the pin was let go of."""
-        return self._device is None
+        return self._line is None
 
     def drive(self, state: float) -> None:
         """Take this state and hold it. Raises DeviceUnavailable, also if it is closed."""
-        if self._device is None:
+        if self._line is None:
             raise DeviceUnavailable(f"the {self.name} is closed")
         try:
-            self._device.pin.state = state
+            self._line.drive(state)
         except Exception as error:
             raise explain(error, self._pin) from error
 
     def close(self) -> None:
         """Let go of the pin, whatever it does. May be called twice."""
-        if self._device is None:
+        if self._line is None:
             return
-        device, self._device = self._device, None
+        line, self._line = self._line, None
         try:
-            if device.pin.frequency is not None:
-                device.pin.frequency = None
-            device.close()
+            line.close()
         except Exception as error:  # noqa: BLE001  (of a pin that is gone there is nothing left to do)
             log.error("the %s could not be let go of: %r", self.name, error)
 
     def close_in(self, state: float) -> None:
         """Drive ``state``, then let go of the pin, also if it does not obey: the log says so then."""
-        if self._device is None:
+        if self._line is None:
             return
         try:
             self.drive(state)
         except HardwareError as error:
             log.error("the %s was let go of in an unknown state: %s", self.name, error)
         self.close()
+
+
+class _GpiozeroOutput:
+    """A pin of gpiozero's."""
+
+    def __init__(self, factory: Any, pin: int, state: float, frequency_hz: float | None) -> None:
+        from gpiozero import GPIODevice
+
+        factory.pin(pin)  # one that cannot be had is not left reserved
+        self._device = GPIODevice(pin, pin_factory=factory)
+        try:
+            self._device.pin.output_with_state(state)
+            if frequency_hz is not None:
+                self._device.pin.frequency = frequency_hz
+                self._device.pin.state = state
+        except Exception:
+            self._device.close()
+            raise
+
+    def drive(self, state: float) -> None:
+        self._device.pin.state = state
+
+    def close(self) -> None:
+        if self._device.pin.frequency is not None:
+            self._device.pin.frequency = None
+        self._device.close()

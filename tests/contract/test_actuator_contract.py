@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from hw.errors import DeviceUnavailable, HardwareError
 from hw.registry import ACTUATORS, load
 from hw.settings import parse
 from tests.clock import FakeClock
-from tests.gpiochip import Machine, install
+from tests.gpiochip import Machine, install, leave_gpiod_only
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Rig:
     ``takes`` and ``refuses``: values for ``check``; ``accepted``: words of the refusal;
     ``output``: what the actuator's pin, or whatever it drives, is at now. ``pin_class``: the pins of the
     board, which do PWM only where the driver needs it: such a pin falls to 0 when it is let go of.
+    ``gpiod``: the pin is a line over libgpiod, on a machine without lgpio.
     ``found``: the pin's level before the driver opens it, which is not the safe one. ``safe_level``: the
     pin's level that does no harm without a program; None if the driver drives no pin.
     """
@@ -39,6 +41,7 @@ class Rig:
     accepted: str
     output: Callable[[Any], Value]
     pin_class: type[MockPin] = MockPin
+    gpiod: bool = False
     found: bool = True
     safe_level: bool | None = None
 
@@ -49,6 +52,8 @@ PIN = 17  # without a pull of its own
 def driven() -> list[float]:
     """Every state that the pin was driven to, one by one different: what hangs on it keeps the last, also
     after it was let go of, for nothing else drives it."""
+    if Device.pin_factory is None:
+        return list(map(float, sys.modules["gpiod"].machine.line(PIN).levels))
     return [float(state) for _, state in Device.pin_factory.pin(PIN).states[1:]]
 
 
@@ -143,18 +148,38 @@ RIGS = {
     ),
 }
 
+RIGS |= {
+    f"{name}, over libgpiod": dataclasses.replace(rig, gpiod=True)
+    for name, rig in RIGS.items()
+    if rig.driver == "relay"
+}
+
 Bench = tuple[Actuator, Rig]
 
 
 @pytest.fixture(params=sorted(RIGS))
-def bench(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    rig = RIGS[request.param]
+def rig(request: pytest.FixtureRequest) -> Rig:
+    return RIGS[request.param]
+
+
+@pytest.fixture
+def pi(rig: Rig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
+    machine = install(monkeypatch, tmp_path)
+    machine.plug(0, "pinctrl-bcm2711", 58)
+    if rig.gpiod:
+        leave_gpiod_only(monkeypatch, machine)
+    return machine
+
+
+@pytest.fixture
+def bench(rig: Rig, pi: Machine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     factory = MockFactory(pin_class=rig.pin_class)
-    monkeypatch.setattr(Device, "pin_factory", factory)
-    pin = factory.pin(PIN)
-    if rig.found:
-        pin.drive_high()
-    pin.clear_states()
+    if not rig.gpiod:
+        monkeypatch.setattr(Device, "pin_factory", factory)
+        pin = factory.pin(PIN)
+        if rig.found:
+            pin.drive_high()
+        pin.clear_states()
     driver = load(ACTUATORS, rig.driver)
     settings, errors = parse(driver.Settings, rig.settings)
     assert errors == []
@@ -236,18 +261,6 @@ def test_a_closed_actuator_cannot_be_driven(bench: Bench) -> None:
 
 
 # --- without a program: hw.actuator.SafeLine
-
-
-@pytest.fixture
-def pi(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
-    machine = install(monkeypatch, tmp_path)
-    machine.plug(0, "pinctrl-bcm2711", 58)
-    return machine
-
-
-@pytest.fixture(params=sorted(RIGS))
-def rig(request: pytest.FixtureRequest) -> Rig:
-    return RIGS[request.param]
 
 
 def parsed(rig: Rig) -> tuple[Any, Any]:

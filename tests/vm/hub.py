@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -65,6 +67,20 @@ class HubBeside:
             self._forward.kill()
             self._forward.wait()
             self._forward = None
+
+    def eventually(self, condition: Callable[[], object], what: str, within_s: float = 120.0) -> None:
+        """Wait for it; fails after ``within_s``."""
+        end = time.monotonic() + within_s
+        while not condition():
+            assert time.monotonic() < end, f"waited {within_s:.0f} s in vain: {what}"
+            time.sleep(0.2)
+
+    def all_arrive(self, least: int) -> None:
+        """Wait until all is there number by number, up to ``least`` or beyond."""
+        self.eventually(
+            lambda: len(arrived := self.sequences()) == max(arrived, default=0) >= least,
+            f"{least} rows without a gap",
+        )
 
     def objects(self) -> list[dict[str, Any]]:
         """Every object that arrived, in order."""
