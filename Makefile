@@ -3,15 +3,20 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check long bench test-vm deb clean
+.PHONY: demo test coverage check long bench test-vm deb clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.hub  ## a hub, a mast and its page on this machine
 	@$(BIN)/masthead demo
 
+TESTS := pytest -n auto --dist loadfile --no-loadscope-reorder -m "not long and not vm"
+
 test: $(VENV)/.dev check  ## every check and every test but the long ones
+	$(BIN)/python -m $(TESTS)
+
+coverage: $(VENV)/.dev  ## the same tests, half as fast, and what of the code they reach
 	@rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not long and not vm"
+	$(BIN)/coverage run -m $(TESTS)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
@@ -30,7 +35,7 @@ bench: $(VENV)/.dev  ## drain and footprint against the bare SDK; ten minutes, o
 
 test-vm: $(VENV)/.dev  ## the drivers and the unit in a virtual machine with simulated pins
 	@tests/vm/build
-	$(BIN)/python -m pytest -m "vm and not long"
+	$(BIN)/python -m pytest tests/vm -m "not long"
 
 deb: $(VENV)/bin/python  ## dist/masthead_VERSION_all.deb, for Debian and Raspberry Pi OS 12 and 13
 	@PYTHON=$(BIN)/python deploy/debian/build

@@ -24,20 +24,22 @@ def _assert_everything_arrived(mast: Mast, arrived: list[str]) -> None:
 
 
 def test_the_agent_killed_twenty_times(tmp_path: Path) -> None:
-    """kill -9 at twenty random moments: every sequence number that was stored is in the hub, ids unique."""
+    """kill -9 at twenty random moments or more: every sequence number that was stored is in the hub, ids unique."""
     rng = random.Random(20)
     with running_hub(tmp_path) as hub:
         mast = Mast(tmp_path, hub.connection_string, hub.ready["ca_file"])
-        for _ in range(20):
+        kills = 0
+        while kills < 20 or not (mast.state / "outbox.db").exists() or len(mast.stored_ids()) < 20:
             with mast.run() as agent:
                 time.sleep(rng.uniform(0.05, 2.5))  # the moment of the kill is what is varied
                 agent.kill()
+            kills += 1
+            assert kills < 200, "the agents are too slow here to store anything"
         with mast.run() as agent:
             wait_for(mast.settled, "the backlog to drain")
             assert agent.end() == 0
         arrived = hub.object_ids()
         _assert_everything_arrived(mast, arrived)
-        assert len(arrived) > 20
         print(f"{len(mast.stored_ids())} stored, {len(arrived)} arrivals")
 
 

@@ -103,7 +103,15 @@ def broken(installed: Mast, request: pytest.FixtureRequest) -> Iterator[Mast]:
     installed.configure(CONFIG_TEXT)
 
 
-@pytest.mark.parametrize("broken", ["a wrong configuration", "no TOML", "no masthead"], indirect=True)
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "a wrong configuration",
+        pytest.param("no TOML", marks=pytest.mark.long),
+        pytest.param("no masthead", marks=pytest.mark.long),
+    ],
+    indirect=True,
+)
 def test_outputs_are_safe_after_a_start_that_failed(broken: Mast) -> None:
     """By what is in order in a wrong configuration, or by what the last run has left."""
     for line, safe in SAFE.items():

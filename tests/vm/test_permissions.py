@@ -12,7 +12,7 @@ GPIO_REMEDY = "no permission to open /dev/gpiochip0: join the group gpio (sudo u
 I2C_REMEDY = "no permission to open /dev/i2c-0: join the group i2c (sudo usermod -aG i2c $USER)"
 
 
-@pytest.mark.parametrize("command", ["check", "sensors"])
+@pytest.mark.parametrize("command", ["check", pytest.param("sensors", marks=pytest.mark.long)])
 def test_a_stranger_is_told_which_groups_to_join(installed: Mast, command: str) -> None:
     """A user in neither group reads, for each device that may not be opened, the group to join."""
     said = installed.machine.attempt(f"su visitor -c '{MASTHEAD} {command}'").stdout
@@ -20,6 +20,7 @@ def test_a_stranger_is_told_which_groups_to_join(installed: Mast, command: str) 
     assert I2C_REMEDY in said
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", ["check", "sensors"])
 def test_root_sees_the_chip_and_the_bus(installed: Mast, command: str) -> None:
     """Root reads the chip's label and number of lines and the bus's name, and of no missing permission."""

@@ -30,7 +30,9 @@ def _counts(mast: Mast, sensor: str, expected: int) -> tuple[int, int]:
     return int(raw["pulses"]), int(raw["lost_edges"])
 
 
-@pytest.mark.parametrize(("hertz", "count"), [(1, 3), (10, 20), (100, 300)])
+@pytest.mark.parametrize(
+    ("hertz", "count"), [pytest.param(1, 3, marks=pytest.mark.long), (10, 20), (100, 300)]
+)
 def test_every_pulse_is_counted(mast: Mast, hertz: int, count: int) -> None:
     """So many closings of the contact, so many pulses more: no more, no fewer.
 
@@ -79,6 +81,7 @@ def test_the_speed_is_that_of_the_pulses(mast: Mast) -> None:
     assert during["windSpeed"] == pytest.approx(SLOPE * during["raw"]["hertz"] + OFFSET, abs=0.006)
 
 
+@pytest.mark.long
 def test_the_figures(mast: Mast, figure: Callable[[str], Any]) -> None:
     """What the edges cost is printed, for a person to compare: an emulated processor is no measure."""
     mast.close()  # nobody asks meanwhile

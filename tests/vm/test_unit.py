@@ -145,7 +145,10 @@ def impatient(installed: Mast) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize(("signal", "said"), [("KILL", "status=9/KILL"), ("STOP", "Watchdog timeout")])
+@pytest.mark.parametrize(
+    ("signal", "said"),
+    [pytest.param("KILL", "status=9/KILL", marks=pytest.mark.long), ("STOP", "Watchdog timeout")],
+)
 def test_an_agent_that_is_gone_or_hangs_is_started_again(mast: Mast, signal: str, said: str) -> None:
     """One that was killed, and one that stands still, as its watchdog tells, are back with nobody's help."""
     before, cursor = mast.pid, mast.machine.run("journalctl -n 0 --show-cursor").split("cursor: ")[1].strip()

@@ -73,6 +73,7 @@ def test_readings_arrive_and_a_command_moves_a_line(mast: Mast, site: HubBeside)
     site.eventually(lambda: mast.level(BEACON) == 0, "the beacon")
 
 
+@pytest.mark.long
 def test_a_network_that_is_lost(mast: Mast, site: HubBeside) -> None:
     """No packet passes, and nobody is told; when it is back everything arrives."""
     mast.machine.set_link(up=False)
@@ -103,6 +104,7 @@ def test_a_full_disk(mast: Mast, site: HubBeside) -> None:
     site.all_arrive(_stored(mast))
 
 
+@pytest.mark.long  # a power cut is one
 def test_a_reboot(mast: Mast, site: HubBeside) -> None:
     """The unit comes up by itself, and goes on where it was."""
     mast.machine.run("systemctl enable masthead")
