@@ -24,7 +24,7 @@ def _assert_everything_arrived(mast: Mast, arrived: list[str]) -> None:
 
 
 def test_the_agent_killed_twenty_times(tmp_path: Path) -> None:
-    """kill -9 at twenty random moments or more: every sequence number that was stored is in the hub, ids unique."""
+    """kill -9 at twenty random moments or more: every number that was stored is in the hub, ids unique."""
     rng = random.Random(20)
     with running_hub(tmp_path) as hub:
         mast = Mast(tmp_path, hub.connection_string, hub.ready["ca_file"])

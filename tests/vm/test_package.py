@@ -150,6 +150,8 @@ def test_one_command_sets_it_up(bare: Machine, hub: HubBeside) -> None:
         timeout=400,
     )
     assert "confirmed by the hub" in said
+    key = hub.connection_string.rpartition("SharedAccessKey=")[2]
+    assert key not in said + bare.run("journalctl --no-pager; systemctl cat masthead")
     assert any(content.get("sensor") for content in hub.objects())
     (kept,) = _there(bare, *CREDENTIALS)
     assert bare.run(f"stat -c %U:%a {kept}").strip() == "root:600"

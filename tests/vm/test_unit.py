@@ -116,6 +116,7 @@ def test_a_reload_of_a_wrong_file_fails_and_changes_nothing(mast: Mast) -> None:
     assert "NOT TAKEN" not in mast.unit("StatusText")
 
 
+@pytest.mark.long
 def test_setup_gives_the_service_its_connection_string(mast: Mast) -> None:
     """Encrypted by systemd-creds and read by the hardened unit; the hub is nowhere, and setup says so."""
     secret = "HostName=127.0.0.1;DeviceId=of-setup;SharedAccessKey=c2VjcmV0"
