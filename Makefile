@@ -27,7 +27,8 @@ check: $(VENV)/.dev
 
 long: $(VENV)/.dev  ## what takes minutes
 	@tests/vm/build
-	$(BIN)/python -m pytest -m long
+	$(BIN)/python -m pytest -m "long and not vm"
+	$(BIN)/python -m pytest tests/vm
 
 bench: $(VENV)/.dev  ## drain and footprint against the bare SDK; ten minutes, on a machine with nothing else to do
 	$(BIN)/python -m tests.bench.drain

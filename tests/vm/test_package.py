@@ -18,6 +18,8 @@ from tests.deploy.packaging import build, sources
 from .hub import CA_FILE, HubBeside
 from .machine import PLACE, CommandFailed, Machine
 
+pytestmark = pytest.mark.long  # apt takes minutes in an emulated machine
+
 NEWER = "99.0"
 CONFIG = "/etc/masthead/masthead.toml"
 OUTBOX = "/var/lib/masthead/outbox.db"
