@@ -2,21 +2,25 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST := python -m pytest
 
-.PHONY: demo test coverage check long bench test-vm deb clean
+.PHONY: demo test test-parts test-whole coverage check long bench test-vm deb clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.hub  ## a hub, a mast and its page on this machine
 	@$(BIN)/masthead demo
 
-TESTS := pytest -n auto --dist loadfile --no-loadscope-reorder -m "not long and not vm"
+test: test-parts test-whole  ## every check and every test but the long ones
 
-test: $(VENV)/.dev check  ## every check and every test but the long ones
-	$(BIN)/python -m $(TESTS)
+test-parts: $(VENV)/.dev check
+	$(BIN)/$(PYTEST) -n auto --dist loadfile --ignore=tests/e2e --ignore=tests/faults -m "not long and not vm"
 
-coverage: $(VENV)/.dev  ## the same tests, half as fast, and what of the code they reach
+test-whole: $(VENV)/.dev  # one after the other: each is several programs that wait for each other
+	$(BIN)/$(PYTEST) tests/e2e tests/faults -m "not long"
+
+coverage:  ## the same tests, and what of the code they reach
 	@rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m $(TESTS)
+	$(MAKE) test PYTEST="coverage run -m pytest"
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
