@@ -62,7 +62,10 @@ def _import_lgpio() -> Any:
     At import lgpio makes a FIFO for edges in $LG_WD and changes to that folder. It gets one of its own, which
     goes when the FIFO is open; the process stays where it was.
     """
-    here = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        here = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:  # another user's folder, after `su`: no way back there
+        here = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     chosen = os.environ.get("LG_WD")
     writable = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0] or None
     try:

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any
 
 MASTHEAD = str(Path(sys.executable).with_name("masthead"))
-TIMEOUT_S = 30.0
+TIMEOUT_S = 90.0
 
 CONFIG = """\
 [device]

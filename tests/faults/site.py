@@ -15,7 +15,7 @@ from agent.localhub.store import Store
 from agent.localhub.thread import HubThread
 from tests.e2e.harness import free_host
 
-PATIENCE_S = 30.0
+PATIENCE_S = 90.0
 
 T = TypeVar("T")
 

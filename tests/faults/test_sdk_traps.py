@@ -52,7 +52,7 @@ from hw.clock import SystemClock
 from tests.e2e.harness import free_host
 from tests.fakes import FakeRows, object_ids
 
-PATIENCE_S = 20.0
+PATIENCE_S = 90.0
 DEVICE = "mast-1"
 BARE = "bare-1"
 QUICK = LinkTimes(connect_s=1.0, send_s=1.0)

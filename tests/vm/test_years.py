@@ -86,6 +86,7 @@ def test_a_network_that_is_lost(mast: Mast, site: HubBeside) -> None:
     site.all_arrive(_stored(mast))
 
 
+@pytest.mark.long
 def test_a_full_disk(mast: Mast, site: HubBeside) -> None:
     """The agent runs on and says so; when there is room again nothing it counted is missing."""
     mast.machine.run(

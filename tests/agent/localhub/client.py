@@ -16,7 +16,7 @@ from urllib.parse import quote
 from agent.localhub.hub import LocalHub
 
 
-def eventually(condition: Callable[[], object], patience_s: float = 10.0) -> None:
+def eventually(condition: Callable[[], object], patience_s: float = 60.0) -> None:
     """Wait until ``condition`` holds; fail if it does not."""
     deadline = time.monotonic() + patience_s
     while not condition():
