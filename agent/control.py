@@ -1,7 +1,7 @@
 """The daemon's Unix socket and its client: one JSON object a line, each way.
 
-The socket lies in $RUNTIME_DIRECTORY, else in a fresh folder of our own; its path stands in the file
-``control`` beside the state lock, where clients look it up.
+The socket lies in $RUNTIME_DIRECTORY, else in a fresh folder of our own; the symbolic link ``control`` beside
+the state lock leads clients there. A link, not a file: a full disk still takes it, for it needs no block.
 """
 
 from __future__ import annotations
@@ -97,8 +97,8 @@ class ControlServer:
             listener.listen(_MAX_CLIENTS)
             try:
                 new = self._pointer.with_suffix(".new")
-                new.write_text(f"{path}\n")
-                new.chmod(0o640)  # whatever the umask: the group may ask
+                new.unlink(missing_ok=True)
+                new.symlink_to(path)
                 new.replace(self._pointer)
             except OSError as error:  # a card that has become read-only takes nobody's controls away
                 log.warning("%s cannot be written (%s): ask at %s", self._pointer, error.strerror, path)
@@ -109,8 +109,8 @@ class ControlServer:
 
     def _clear_away(self) -> None:
         """What an agent left that was killed: nobody else can be behind it while we hold the lock."""
-        with contextlib.suppress(OSError, ValueError):
-            _remove(Path(self._pointer.read_text().strip()))
+        with contextlib.suppress(OSError):
+            _remove(self._pointer.readlink())
 
     def _accept(self, listener: socket.socket) -> None:
         while True:
@@ -174,7 +174,7 @@ class ControlClient:
             raise ControlError(
                 f"not allowed to ask the agent on {state_directory}: use sudo, or join the group {_GROUP}"
             ) from error
-        except (OSError, ValueError) as error:
+        except OSError as error:
             self._socket.close()
             raise NoDaemon(
                 f"no agent is running on {state_directory}: start one with `masthead run`"
@@ -214,7 +214,7 @@ class ControlClient:
 def _socket_of(state_directory: Path) -> str:
     """Raises OSError."""
     try:
-        return (state_directory / _POINTER).read_text().strip()
+        return str((state_directory / _POINTER).readlink())
     except FileNotFoundError:
         if state_directory != _SERVICE_STATE:
             raise

@@ -92,18 +92,18 @@ def show_command(device_id: str, as_json: bool) -> None:
 
 @twin_command.command("set")
 @click.argument("device_id", metavar="ID")
-@click.argument("desired", metavar="JSON")
+@click.argument("desired", metavar="DESIRED")
 @json_option
 def set_command(device_id: str, desired: str, as_json: bool) -> None:
     """Merge an object into the desired properties: null removes, all else replaces.
 
-    JSON may be @FILE, or - for standard input.
+    DESIRED is JSON; @FILE reads it from a file, - from standard input.
 
     \b
     Example:
       masthead twin set mast-1 '{"reportInterval": 30}'
     """
-    changes = json_of(desired, "JSON")
+    changes = json_of(desired, "DESIRED")
     if not isinstance(changes, dict):
         raise click.UsageError("desired properties are a JSON object: '{\"reportInterval\": 30}'")
     with operating() as access:

@@ -58,7 +58,7 @@ def find(file: str | None, environment: Mapping[str, str] = os.environ) -> Crede
     if file is None:
         raise CredentialError(
             f"no connection string: set {VARIABLE}, or device.connection_string_file, "
-            f"or give systemd the credential {_CREDENTIAL!r} (only root can see {CREDENTIAL_STORE})"
+            f"or give systemd the credential {_CREDENTIAL!r} ({CREDENTIAL_STORE}, for root alone)"
         )
     path = Path(file).expanduser()
     text = _read(path)

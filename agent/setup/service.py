@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ def start() -> None:
     """Enable it and start it anew; it is ready when this returns. Raises SetupError."""
     for verb in (["daemon-reload"], ["enable", "--quiet", _UNIT], ["restart", _UNIT]):
         _systemctl(*verb)
+    os.sync()  # systemctl does not, and a power cut a moment later would leave a mast that does not start
     state = _systemctl("is-active", _UNIT, fails=False)
     if state != "active":
         raise SetupError(f"the service is {state or 'not active'}: journalctl -u masthead -n 20")

@@ -69,7 +69,7 @@ def server(state: Path) -> Iterator[ControlServer]:
 
 
 def socket_of(state: Path) -> Path:
-    return Path((state / "control").read_text().strip())
+    return (state / "control").readlink()
 
 
 def raw(state: Path, sent: bytes) -> list[dict[str, Any]]:
@@ -159,11 +159,17 @@ def test_many_clients_are_answered_and_too_many_are_told(server: ControlServer, 
 
 def test_no_daemon_is_said_with_what_to_do(state: Path) -> None:
     """No pointer, a garbled one, one to nowhere."""
-    for content in (None, "", "\0", "/nowhere/control.sock\n", "/x" * 300):
-        if content is not None:
-            (state / "control").write_text(content)
+    pointer = state / "control"
+    for target in (None, "/nowhere/control.sock", "/x" * 300):
+        if target is not None:
+            pointer.unlink(missing_ok=True)
+            pointer.symlink_to(target)
         with pytest.raises(NoDaemon, match=r"no agent is running on .*: start one with `masthead run`"):
             ControlClient(state)
+    pointer.unlink()
+    pointer.write_text("/nowhere/control.sock")
+    with pytest.raises(NoDaemon):
+        ControlClient(state)
 
 
 def test_what_a_killed_daemon_left_is_cleared_away(state: Path, runtime: Path) -> None:
@@ -191,7 +197,7 @@ def test_a_pointer_to_something_else_removes_nothing(state: Path, server: Contro
     precious = state / "masthead-notes"
     precious.mkdir()
     (precious / "file").write_text("mine")
-    (state / "control").write_text(str(precious / "file"))
+    (state / "control").symlink_to(precious / "file")
     server.start()
     server.stop()
     assert (precious / "file").read_text() == "mine"
@@ -275,11 +281,11 @@ def test_a_socket_that_cannot_be_had_is_no_end(
 def read_only(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The service's runtime folder, while nothing can be written to its card; where its socket will be."""
 
-    def write_text(self: Path, text: str) -> int:
+    def symlink_to(self: Path, target: Path) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
     monkeypatch.setenv("RUNTIME_DIRECTORY", str(runtime))
-    monkeypatch.setattr(Path, "write_text", write_text)
+    monkeypatch.setattr(Path, "symlink_to", symlink_to)
     monkeypatch.setattr(control, "_SERVICE_SOCKET", str(runtime / "control.sock"))
     return runtime / "control.sock"
 
@@ -339,10 +345,10 @@ def test_who_may_not_ask_is_told_how_to(server: ControlServer, state: Path, nobo
 def test_a_pointer_that_may_not_be_read_is_told_too(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As another user meets it."""
 
-    def forbidden(self: Path) -> str:
+    def forbidden(self: Path) -> Path:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_text", forbidden)
+    monkeypatch.setattr(Path, "readlink", forbidden)
     with pytest.raises(ControlError, match="use sudo, or join the group masthead") as refused:
         ControlClient(state)
     assert not isinstance(refused.value, NoDaemon)
@@ -354,7 +360,7 @@ def test_a_daemon_that_ends_in_between_is_an_error(state: Path) -> None:
     with listener:
         listener.bind(str(state / "s"))
         listener.listen()
-        (state / "control").write_text(str(state / "s"))
+        (state / "control").symlink_to(state / "s")
         client = ControlClient(state)
         listener.accept()[0].close()
     with client, pytest.raises(ControlError, match="did not answer: it may be stopping"):

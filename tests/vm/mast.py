@@ -100,6 +100,15 @@ class Mast:
         """Return when systemd says that it is ready."""
         self.machine.run("systemctl start masthead || { journalctl -u masthead -n 30 --no-pager; false; }")
 
+    def come_up(self, within_s: int = 120) -> None:
+        """Return when it is ready, started by the boot or by itself. Raises CommandFailed with why not."""
+        self.machine.run(
+            f"timeout {within_s} sh -c 'until systemctl is-active -q masthead; do sleep 0.5; done' || "
+            "{ systemctl status -n 0 masthead; systemctl list-jobs; "
+            "journalctl -b -u masthead -n 40 --no-pager; false; }",
+            timeout=within_s + 60,
+        )
+
     def stop(self) -> None:
         """Return when it has ended."""
         self.machine.run("systemctl stop masthead")

@@ -112,7 +112,7 @@ def test_a_reboot(mast: Mast, site: HubBeside) -> None:
     before = _stored(mast)
     mast.machine.reboot()
     site.reachable(mast.machine)
-    site.eventually(lambda: mast.unit("ActiveState") == "active", "the unit after a reboot")
+    mast.come_up()
     site.all_arrive(before + LOADED)
 
 
@@ -136,6 +136,6 @@ def test_power_cuts(mast: Mast, site: HubBeside, cuts: int, figure: Callable[[st
         said.stdout.close()
         mast.machine.boot()
         site.reachable(mast.machine)
-        site.eventually(lambda: mast.unit("ActiveState") == "active", "the unit after a power cut")
+        mast.come_up()
         site.all_arrive(told)
     figure(f"{cuts} power cuts: {told} rows stored before the last, none missing")

@@ -115,7 +115,7 @@ def test_without_the_extra_one_line_says_how_to_get_it(
         (["method", "x", "ping", "on"], "PAYLOAD is no JSON"),
         (["method", "x", "ping", "--timeout", "4"], "4 is not in the range"),
         (["twin", "set", "x", "[1]"], "desired properties are a JSON object"),
-        (["twin", "set", "x", "{"], "JSON is no JSON"),
+        (["twin", "set", "x", "{"], "DESIRED is no JSON"),
         (
             ["device", "create", "x", "--x509-thumbprint", "a", "--primary-key-file", "f"],
             "leave one of both out",
