@@ -119,7 +119,7 @@ def test_a_reboot(mast: Mast, site: HubBeside) -> None:
 @pytest.mark.parametrize("cuts", [3, pytest.param(20, marks=pytest.mark.long)])
 def test_power_cuts(mast: Mast, site: HubBeside, cuts: int, figure: Callable[[str], None]) -> None:
     """What the agent said was stored is there after the power is back, and arrives, number by number."""
-    mast.machine.run("systemctl enable masthead")
+    mast.machine.run("systemctl enable masthead && sync")  # systemctl leaves that to the kernel: up to 5 s
     rng = random.Random(cuts)
     told = 0
     for cut in range(cuts):
