@@ -1,7 +1,8 @@
 """The daemon's Unix socket and its client: one JSON object a line, each way.
 
-The socket lies in $RUNTIME_DIRECTORY, else in a fresh folder of our own; the symbolic link ``control`` beside
-the state lock leads clients there. A link, not a file: a full disk still takes it, for it needs no block.
+The socket lies in $RUNTIME_DIRECTORY, else in a fresh folder of our own; its path stands in the file
+``control`` beside the state lock, where clients look it up. The file stays and is written in place, which a full
+disk allows.
 """
 
 from __future__ import annotations
@@ -79,8 +80,6 @@ class ControlServer:
                 self._socket.shutdown(socket.SHUT_RDWR)
             self._socket.close()
             self._socket = None
-            with contextlib.suppress(OSError):
-                self._pointer.unlink(missing_ok=True)
         if self._path is not None:
             _remove(self._path)
             self._path = None
@@ -96,10 +95,7 @@ class ControlServer:
                 shutil.chown(path, group=_GROUP)  # the group may ask without being root
             listener.listen(_MAX_CLIENTS)
             try:
-                new = self._pointer.with_suffix(".new")
-                new.unlink(missing_ok=True)
-                new.symlink_to(path)
-                new.replace(self._pointer)
+                _write(self._pointer, f"{path}\n")
             except OSError as error:  # a card that has become read-only takes nobody's controls away
                 log.warning("%s cannot be written (%s): ask at %s", self._pointer, error.strerror, path)
         except BaseException:
@@ -109,8 +105,8 @@ class ControlServer:
 
     def _clear_away(self) -> None:
         """What an agent left that was killed: nobody else can be behind it while we hold the lock."""
-        with contextlib.suppress(OSError):
-            _remove(self._pointer.readlink())
+        with contextlib.suppress(OSError, ValueError):
+            _remove(Path(self._pointer.read_text().partition("\n")[0]))
 
     def _accept(self, listener: socket.socket) -> None:
         while True:
@@ -174,7 +170,7 @@ class ControlClient:
             raise ControlError(
                 f"not allowed to ask the agent on {state_directory}: use sudo, or join the group {_GROUP}"
             ) from error
-        except OSError as error:
+        except (OSError, ValueError) as error:
             self._socket.close()
             raise NoDaemon(
                 f"no agent is running on {state_directory}: start one with `masthead run`"
@@ -214,11 +210,21 @@ class ControlClient:
 def _socket_of(state_directory: Path) -> str:
     """Raises OSError."""
     try:
-        return str((state_directory / _POINTER).readlink())
+        return (state_directory / _POINTER).read_text().partition("\n")[0]
     except FileNotFoundError:
         if state_directory != _SERVICE_STATE:
             raise
         return _SERVICE_SOCKET
+
+
+def _write(path: Path, text: str) -> None:
+    """In place, for owner and group. Raises OSError."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o640)
+    try:
+        os.fchmod(descriptor, 0o640)  # whatever the umask: the group may ask
+        os.ftruncate(descriptor, os.write(descriptor, text.encode()))
+    finally:
+        os.close(descriptor)
 
 
 def _place() -> Path:

@@ -69,7 +69,7 @@ def server(state: Path) -> Iterator[ControlServer]:
 
 
 def socket_of(state: Path) -> Path:
-    return (state / "control").readlink()
+    return Path((state / "control").read_text().strip())
 
 
 def raw(state: Path, sent: bytes) -> list[dict[str, Any]]:
@@ -159,17 +159,11 @@ def test_many_clients_are_answered_and_too_many_are_told(server: ControlServer, 
 
 def test_no_daemon_is_said_with_what_to_do(state: Path) -> None:
     """No pointer, a garbled one, one to nowhere."""
-    pointer = state / "control"
-    for target in (None, "/nowhere/control.sock", "/x" * 300):
-        if target is not None:
-            pointer.unlink(missing_ok=True)
-            pointer.symlink_to(target)
+    for content in (None, "", "\0", "/nowhere/control.sock\n", "/x" * 300):
+        if content is not None:
+            (state / "control").write_text(content)
         with pytest.raises(NoDaemon, match=r"no agent is running on .*: start one with `masthead run`"):
             ControlClient(state)
-    pointer.unlink()
-    pointer.write_text("/nowhere/control.sock")
-    with pytest.raises(NoDaemon):
-        ControlClient(state)
 
 
 def test_what_a_killed_daemon_left_is_cleared_away(state: Path, runtime: Path) -> None:
@@ -197,7 +191,7 @@ def test_a_pointer_to_something_else_removes_nothing(state: Path, server: Contro
     precious = state / "masthead-notes"
     precious.mkdir()
     (precious / "file").write_text("mine")
-    (state / "control").symlink_to(precious / "file")
+    (state / "control").write_text(str(precious / "file"))
     server.start()
     server.stop()
     assert (precious / "file").read_text() == "mine"
@@ -225,7 +219,24 @@ def test_systemds_folder_is_used_and_kept(
         server.stop()
         server.stop()
     assert list(runtime.iterdir()) == []
-    assert not (state / "control").exists()
+
+
+def test_an_agent_started_on_a_full_disk_is_found(
+    state: Path, server: ControlServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What there is may be written, but nothing new."""
+    server.stop()
+    real = os.open
+
+    def full(path: Path, flags: int, mode: int = 0o777, **more: int | None) -> int:
+        if flags & os.O_CREAT and not Path(path).exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(path, flags, mode, **more)
+
+    monkeypatch.setattr(os, "open", full)
+    server.start()
+    with ControlClient(state) as client:
+        assert client.ask("status")
 
 
 @pytest.mark.parametrize("given", [None, "/nowhere/at/all"])
@@ -281,11 +292,11 @@ def test_a_socket_that_cannot_be_had_is_no_end(
 def read_only(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The service's runtime folder, while nothing can be written to its card; where its socket will be."""
 
-    def symlink_to(self: Path, target: Path) -> None:
+    def write(path: Path, text: str) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
     monkeypatch.setenv("RUNTIME_DIRECTORY", str(runtime))
-    monkeypatch.setattr(Path, "symlink_to", symlink_to)
+    monkeypatch.setattr(control, "_write", write)
     monkeypatch.setattr(control, "_SERVICE_SOCKET", str(runtime / "control.sock"))
     return runtime / "control.sock"
 
@@ -345,10 +356,10 @@ def test_who_may_not_ask_is_told_how_to(server: ControlServer, state: Path, nobo
 def test_a_pointer_that_may_not_be_read_is_told_too(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As another user meets it."""
 
-    def forbidden(self: Path) -> Path:
+    def forbidden(self: Path) -> str:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "readlink", forbidden)
+    monkeypatch.setattr(Path, "read_text", forbidden)
     with pytest.raises(ControlError, match="use sudo, or join the group masthead") as refused:
         ControlClient(state)
     assert not isinstance(refused.value, NoDaemon)
@@ -360,7 +371,7 @@ def test_a_daemon_that_ends_in_between_is_an_error(state: Path) -> None:
     with listener:
         listener.bind(str(state / "s"))
         listener.listen()
-        (state / "control").symlink_to(state / "s")
+        (state / "control").write_text(str(state / "s"))
         client = ControlClient(state)
         listener.accept()[0].close()
     with client, pytest.raises(ControlError, match="did not answer: it may be stopping"):

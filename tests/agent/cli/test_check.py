@@ -198,7 +198,7 @@ def test_an_agent_that_does_not_answer_is_a_failure(
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(state / "s"))
         listener.listen()
-        (state / "control").symlink_to(state / "s")
+        (state / "control").write_text(str(state / "s"))
         monkeypatch.setattr("agent.control._CLIENT_TIMEOUT_S", 0.1)
         assert "did not answer" in finding(masthead("check", "--config", config).out, "agent")
 
