@@ -1,8 +1,8 @@
 """The daemon's Unix socket and its client: one JSON object a line, each way.
 
 The socket lies in $RUNTIME_DIRECTORY, else in a fresh folder of our own; its path stands in the file
-``control`` beside the state lock, where clients look it up. The file stays and is written in place, which a full
-disk allows.
+``control`` beside the state lock, where clients look it up. The file stays and is written in place, which a
+full disk allows.
 """
 
 from __future__ import annotations
