@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,11 @@ from hw.settings import did_you_mean
 
 VARIABLE = "IOTHUB_DEVICE_CONNECTION_STRING"
 _CREDENTIAL = "connection-string"
+
+_KNOWN = ("HostName", "DeviceId", "SharedAccessKey", "SharedAccessKeyName", "GatewayHostName", "ModuleId")
+_EXPECTED = "expected HostName=…;DeviceId=…;SharedAccessKey=…"
+_HOST = re.compile(r"[A-Za-z0-9._-]{1,253}")
+_DEVICE = re.compile(r"[A-Za-z0-9.+%_#*?!(),:=@$'-]{1,128}")  # Azure IoT Hub, identity registry
 
 CREDENTIAL_STORE = Path("/etc/credstore/masthead.connection-string")
 """Where deploy/masthead.service has systemd look; readable for root alone."""
@@ -78,15 +84,7 @@ def _read(path: Path) -> str:
 def parse(text: str, source: str) -> Credential:
     """``HostName=…;DeviceId=…;SharedAccessKey=…`` as a credential. Raises CredentialError."""
     text = text.strip("\ufeff \t\r\n")  # some editors begin a file with a byte order mark
-    parts = {}
-    for part in text.split(";"):
-        name, equals, value = part.partition("=")
-        if equals:
-            parts[name.strip()] = value.strip()
-    known = ("HostName", "DeviceId", "SharedAccessKey", "SharedAccessKeyName", "GatewayHostName", "ModuleId")
-    for name in parts:
-        if name not in known:
-            raise CredentialError(f"{source}: {name} is unknown{did_you_mean(name, known)}")
+    parts = _parts(text, source)
     if "SharedAccessKeyName" in parts:
         raise CredentialError(
             f"{source}: this is a service connection string (SharedAccessKeyName); "
@@ -98,9 +96,12 @@ def parse(text: str, source: str) -> Credential:
         )
     for name in ("HostName", "DeviceId", "SharedAccessKey"):
         if not parts.get(name):
-            raise CredentialError(
-                f"{source}: no {name} in it; expected HostName=…;DeviceId=…;SharedAccessKey=…"
-            )
+            raise CredentialError(f"{source}: no {name} in it; {_EXPECTED}")
+    for name in ("HostName", "GatewayHostName"):
+        if not _HOST.fullmatch(parts.get(name) or "none"):
+            raise CredentialError(f"{source}: what {name} says is no host's name")
+    if not _DEVICE.fullmatch(parts["DeviceId"]):
+        raise CredentialError(f"{source}: what DeviceId says can be no device's id")
     if set("+#") & set(parts["DeviceId"]):
         raise CredentialError(
             f"{source}: device id {parts['DeviceId']!r}: MQTT cannot carry + or # in it; create a device "
@@ -110,6 +111,29 @@ def parse(text: str, source: str) -> Credential:
         base64.b64decode(parts["SharedAccessKey"], validate=True)
     except (binascii.Error, ValueError) as error:
         raise CredentialError(f"{source}: SharedAccessKey is not base64: was it cut when copied?") from error
+    as_the_sdk_takes_it = ";".join(f"{name}={value}" for name, value in parts.items() if value)
     return Credential(
-        parts["HostName"], parts["DeviceId"], text, source, parts.get("GatewayHostName") or None
+        parts["HostName"],
+        parts["DeviceId"],
+        as_the_sdk_takes_it,
+        source,
+        parts.get("GatewayHostName") or None,
     )
+
+
+def _parts(text: str, source: str) -> dict[str, str]:
+    """Value by name. Raises CredentialError."""
+    parts: dict[str, str] = {}
+    for part in text.split(";"):
+        name, equals, value = (word.strip() for word in part.partition("="))
+        if name.startswith("SharedAccessSignature"):
+            raise CredentialError(f"{source}: a SAS token ends, and has to be made anew; {_EXPECTED}")
+        if equals and name not in _KNOWN:
+            near = did_you_mean(name, _KNOWN, "")  # a name that is near none may be the key, cut off or alone
+            wrong = f"{name} is unknown{near}" if near else f"no connection string; {_EXPECTED}"
+            raise CredentialError(f"{source}: {wrong}")
+        if name in parts:
+            raise CredentialError(f"{source}: {name} stands in it twice: one connection string is needed")
+        if equals:
+            parts[name] = value
+    return parts

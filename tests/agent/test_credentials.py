@@ -63,7 +63,8 @@ def test_white_space_and_a_byte_order_mark_do_no_harm() -> None:
     """As editors leave them; the parts may come in any order."""
     credential = parse(f"\ufeff SharedAccessKey={KEY}; DeviceId=d;HostName=h;GatewayHostName=g \r\n", "x")
     assert (credential.host_name, credential.device_id, credential.address) == ("h", "d", "g")
-    assert credential.connection_string.startswith("SharedAccessKey")
+    assert credential.connection_string == f"SharedAccessKey={KEY};DeviceId=d;HostName=h;GatewayHostName=g"
+    assert parse(f"{TEXT};", "x").connection_string == TEXT
     assert parse(TEXT, "x").address == "hub.example"
 
 
@@ -78,6 +79,15 @@ def test_white_space_and_a_byte_order_mark_do_no_harm() -> None:
         (TEXT[:-3], "not base64: was it cut"),
         (TEXT.replace("c2Vj", "ключ"), "not base64"),
         ("nonsense", "no HostName in it"),
+        (KEY, "no connection string; expected HostName"),
+        (f"{KEY};HostName=h", "no connection string; expected HostName"),
+        (TEXT.replace("HostName", "Hostname"), "Hostname is unknown, did you mean 'HostName'"),
+        (f"{TEXT}\n{TEXT}", "not base64|stands in it twice"),
+        (f"{TEXT};DeviceId=other", "DeviceId stands in it twice"),
+        (TEXT.replace("hub.example", "https://hub.example/"), "is no host's name"),
+        (TEXT.replace("hub.example", "<your hub>"), "is no host's name"),
+        (TEXT.replace("mast-1", "mast 1"), "can be no device's id"),
+        (f"SharedAccessSignature sr=h%2Fdevices%2Fd&sig={KEY}&se=1", "a SAS token ends"),
     ],
 )
 def test_what_is_wrong_is_said_without_the_secret(text: str, reason: str) -> None:

@@ -43,6 +43,18 @@ def test_redact(text: str, expected: str) -> None:
         ('Environment="PROXY=http://me:pw@h" B=c\nNice=5', 'Environment="PROXY=***\nNice=5'),
         ("proxy http://me:pw@host:3128/", "proxy http://***@host:3128/"),
         (f"SharedAccessKey={KEY[:9]}\n{KEY[9:]}\nnext", "SharedAccessKey=***\n***\nnext"),
+        (f"key:\n# {KEY[:7]}\n# {KEY[7:14]}\n# {KEY[14:]}\nx y", "key:\n# ***\n# ***\n# ***\nx y"),
+        (f"a {KEY[:7]}\nm[8]: {KEY[7:14]}\nm[8]: {KEY[14:]}", "a ***\nm[8]: ***\nm[8]: ***"),
+        (f'k = """\\\n {KEY[:9]}\\\n {KEY[9:]}"""', 'k = """\\\n ***\\\n ***"""'),
+        ('password = "correct horse" # x', "password = *** # x"),
+        ('{"wifiPassword": "Tr0ub4dor&3", "a": 1}', '{"wifiPassword": ***, "a": 1}'),
+        ("the password is Tr0ub4dor&3 there", "the password is *** there"),
+        ("psk=Tr0ub4dor&3", "psk=***"),
+        ("curl --password Tr0ub4dor&3 --fail", "curl --password *** --fail"),
+        ("Authorization: Bearer 755622d6d7a0b48c", "Authorization: Bearer ***"),
+        ("X-API-Key: 755622d6d7a0b48c", "X-API-Key: ***"),
+        ('"symmetricKey": "bXlzZWNyZXQxMjM0NTY="', '"symmetricKey": "***"'),
+        ("https://755622d6d7a0@host/", "https://***@host/"),
     ],
 )
 def test_scrub(text: str, expected: str) -> None:
@@ -61,6 +73,9 @@ def test_scrub(text: str, expected: str) -> None:
         "Nov 21 20:00:00 mast kernel: mmc0: error -110 whilst initialising SD card",
         'site = "north ridge"',
         "connecting again with a new token",
+        "its token carries the clock (timedatectl); else: wrong key, unknown or disabled device",
+        "Speculative Store Bypass: Vulnerable",
+        "mast masthead[8]: Started\nmast masthead[8]: Stopping\nmast masthead[8]: Stopped",
     ],
 )
 def test_scrub_keeps_what_is_of_use(text: str) -> None:
