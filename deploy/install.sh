@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Installs masthead from this folder into /opt/masthead, for a machine without the package (`make deb` makes it).
 set -Eeuo pipefail
+# the service's user has to read it, whatever root's own files are like
+umask 022
 here=$(cd "$(dirname "$0")/.." && pwd)
 
 usage() {
@@ -40,7 +42,8 @@ fi
 
 die() { echo "install.sh: $1" >&2; exit 1; }
 step() { echo "• $1"; }
-trap 'echo "install.sh: the last step above failed; when its reason is mended, run this again" >&2' ERR
+trap 'echo "install.sh: the last step above failed; when its reason is mended, run this again; if it fails then" >&2
+  echo "  too: deploy/install.sh --uninstall, which keeps configuration and data, and this again" >&2' ERR
 run() {
   printf '    '; printf '%q ' "$@"; echo
   [ -n "$dry" ] || "$@"
@@ -88,6 +91,7 @@ if [ -n "$uninstall" ]; then
   fi
   [ ! -d $unit.d ] || run rmdir --ignore-fail-on-non-empty $unit.d
   run systemctl daemon-reload
+  run sync
   echo "The user masthead stays, as Debian's system users do."
   exit 0
 fi
@@ -98,31 +102,32 @@ fi
 # --- install, or bring up to date
 
 step "Debian's packages"
-packages=(python3-venv python3-systemd python3-libgpiod)
-# Raspberry Pi OS has it, Debian does not
-if apt-cache show python3-lgpio >/dev/null 2>&1; then packages+=(python3-lgpio); fi
 missing=()
-for package in "${packages[@]}"; do
+for package in python3-venv python3-systemd python3-libgpiod; do
   installed "$package" || missing+=("$package")
 done
+[ "${#missing[@]}" = 0 ] || run apt-get update -q
+# Raspberry Pi OS has it, Debian does not; an image that is new knows only after the line above
+if ! installed python3-lgpio && apt-cache show python3-lgpio >/dev/null 2>&1; then missing+=(python3-lgpio); fi
 if [ "${#missing[@]}" -gt 0 ]; then
-  run apt-get update -q
   run env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"
 fi
 
 step "masthead, in an environment that sees Debian's packages"
-[ -e $opt/pyvenv.cfg ] || run /usr/bin/python3 -m venv --system-site-packages $opt
+# also where there is one: it may have been cut short, or be of the Python before an upgrade of the system
+run /usr/bin/python3 -I -m venv --system-site-packages $opt
 # a copy: pip leaves what it builds where it builds it
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
 run cp -r --target-directory "$copy" "$here"/{agent,hw,deploy,setup.cfg,pyproject.toml,README.md,LICENSE}
-run $opt/bin/python -m pip install -q --disable-pip-version-check "$copy"
+run $opt/bin/python -I -m pip install -q --disable-pip-version-check "$copy"
 
 step "the libraries of the pins, where Debian's do not serve; without a compiler"
 for wanted in 'gpiod>=2:request_lines:edges with their loss counted' 'lgpio>=0.2.2:gpiochip_open:pwm and servo, and relays and edges without gpiod'; do
   IFS=: read -r package name lost <<<"$wanted"
-  $opt/bin/python -c "import os; os.chdir('/tmp'); import ${package%%>*} as it; it.$name" 2>/dev/null && continue
-  run $opt/bin/python -m pip install -q --disable-pip-version-check --only-binary :all: "$package" ||
+  # lgpio makes files where it is imported
+  $opt/bin/python -I -c "import os; os.chdir('$copy'); import ${package%%>*} as it; it.$name" 2>/dev/null && continue
+  run $opt/bin/python -I -m pip install -q --disable-pip-version-check --only-binary :all: "$package" ||
     echo "    not to be had for this machine, and so not: $lost"
 done
 
@@ -133,13 +138,13 @@ run udevadm control --reload
 run udevadm trigger --action=change --subsystem-match=gpio --subsystem-match=i2c-dev
 
 step "configuration"
-put deploy/masthead.toml $opt/share/examples/masthead.toml
-put deploy/debian/masthead.toml $opt/share/masthead.toml
-if [ -e /etc/masthead/masthead.toml ]; then
+if [ -e /etc/masthead/masthead.toml ] && ! cmp -s /etc/masthead/masthead.toml $opt/share/masthead.toml; then
   echo "    /etc/masthead/masthead.toml is kept"
 else
   put deploy/debian/masthead.toml /etc/masthead/masthead.toml
 fi
+put deploy/masthead.toml $opt/share/examples/masthead.toml
+put deploy/debian/masthead.toml $opt/share/masthead.toml
 
 step "the service: at every boot, once it is configured"
 put deploy/masthead.service $unit
@@ -147,6 +152,8 @@ put deploy/debian/configured.conf $unit.d/configured.conf
 run ln -sfn $opt/bin/masthead /usr/local/bin/masthead
 run systemctl daemon-reload
 run systemctl enable -q masthead.service
+# a mast may lose its power a moment later
+run sync
 run systemctl try-restart masthead.service
 
 echo "Done. Next, if it is new: sudo masthead setup"

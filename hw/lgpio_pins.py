@@ -23,7 +23,7 @@ from typing import Any
 
 from .errors import DeviceUnavailable
 
-INSTALL = "on Raspberry Pi OS sudo apt install python3-lgpio, on plain Debian 12 pip install 'masthead[pi]'"
+INSTALL = "Raspberry Pi OS: sudo apt install python3-lgpio; Debian 12: deploy/install.sh, not the package"
 """How lgpio is had. Debian 13 has neither a package nor a wheel of it."""
 
 
@@ -80,8 +80,8 @@ def _import_lgpio() -> Any:
                     del os.environ["LG_WD"]
     except (ImportError, AttributeError) as error:  # PyPI's lgpio 0.0.0.2 is an empty placeholder
         raise NotInstalled(
-            f"lgpio, which drives the pins, is not installed ({error}): {INSTALL}, "
-            "on 13 sudo apt install python3-libgpiod, which serves all but pwm and servo"
+            f"lgpio, which drives the pins, is not installed ({error}): {INSTALL}; "
+            "Debian 13: sudo apt install python3-libgpiod, which serves all but pwm and servo"
         ) from error
     except OSError as error:
         raise DeviceUnavailable(

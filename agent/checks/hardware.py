@@ -35,13 +35,13 @@ def findings(config: Config) -> Iterator[Finding]:
     """``machine``, and what this configuration wants of it."""
     yield from machine([actuator.driver for actuator in config.actuators])
     pulses = any(sensor.driver == "gpio-pulse" for sensor in config.sensors)
-    if pulses and gpio.chips() and not gpio.has_gpiod():
+    if pulses and gpio.chips() and gpio.outputs_by() is not None and not gpio.has_gpiod():
         yield Finding(
             "edges",
             "warning",
             "through gpiozero, and pulses may be lost under load",
             "for none lost install gpiod 2 or newer "
-            "(sudo apt install python3-libgpiod on Debian 13, or pip install gpiod)",
+            "(sudo apt install python3-libgpiod on Debian 13, deploy/install.sh, not the package, on 12)",
         )
     yield from _conversions(config)
 
@@ -55,10 +55,10 @@ def _outputs(drivers: Collection[str]) -> Finding:
     if by == "gpiod":
         text = "through libgpiod, for lgpio is not installed: relays, but no pwm and no servo"
         return Finding("outputs", "failed", text, INSTALL) if pulsed else Finding("outputs", "ok", text)
-    text = "neither lgpio nor libgpiod is installed: no relay, pwm or servo"
+    text = "neither lgpio nor libgpiod 2 is installed: no pulses, relay, pwm or servo"
     if pulsed:
         return Finding("outputs", "failed", text, INSTALL)
-    remedy = f"{INSTALL}, on 13 sudo apt install python3-libgpiod (relays)"
+    remedy = f"{INSTALL}; Debian 13: sudo apt install python3-libgpiod (relays)"
     return Finding("outputs", "failed" if "relay" in drivers else "ok", text, remedy)
 
 

@@ -277,7 +277,7 @@ def test_lgpio_that_cannot_be_had_is_told_with_the_remedy(
         folder = tmp_path_factory.mktemp("site")
         (folder / "lgpio.py").write_text(content)
         monkeypatch.syspath_prepend(str(folder))
-    missing = "sudo apt install python3-lgpio, on plain Debian 12 .*, on 13 sudo apt install python3-libgpiod"
+    missing = "sudo apt install python3-lgpio; Debian 12: .*; Debian 13: sudo apt install python3-libgpiod"
     remedy = "lgpio cannot begin: no FIFO" if content else missing
     with pytest.raises(DeviceUnavailable, match=remedy):
         gpio.pin_factory()

@@ -44,7 +44,7 @@ def test_pulses_are_a_wrong_configuration(debian: Machine, driver: Any) -> None:
     with pytest.raises(DeviceMisconfigured) as told:
         driver.open(driver.Settings(18), FakeClock())
     what = f"the {driver.__name__.lower()} on GPIO 18 needs lgpio"
-    remedy = "on Raspberry Pi OS sudo apt install python3-lgpio, "
+    remedy = "Raspberry Pi OS: sudo apt install python3-lgpio; "
     assert str(told.value).startswith(f"{what}, for libgpiod has no pulses: {remedy}")
     assert "\n" not in str(told.value)
     assert debian.opened == []
@@ -87,7 +87,7 @@ def test_without_either_the_remedy_is_told(
     """The first gpiod has another interface and does not serve."""
     monkeypatch.setitem(sys.modules, "gpiod", module)
     assert gpio.outputs_by() is None
-    with pytest.raises(DeviceUnavailable, match="on 13 sudo apt install python3-libgpiod") as told:
+    with pytest.raises(DeviceUnavailable, match="Debian 13: sudo apt install python3-libgpiod") as told:
         Relay.open(Relay.Settings(23), FakeClock())
     assert "\n" not in str(told.value)
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +19,7 @@ from tests.deploy.packaging import build, sources
 
 from .hub import CA_FILE, HubBeside
 from .machine import PLACE, CommandFailed, Machine
+from .mast import HEATER, Mast
 
 pytestmark = pytest.mark.long  # apt takes minutes in an emulated machine
 
@@ -60,10 +63,10 @@ model = "adafruit-1733"
 
 [actuators.heater]
 driver = "relay"
-pin = 23
+pin = {HEATER}
 active = "low"
 """
-_LEVEL = "/sys/devices/platform/gpio-sim.0/gpiochip0/sim_gpio23/value"
+_FILL = "/var/filled"
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +101,40 @@ def hub(bare: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub
 def _apt(machine: Machine, words: str) -> str:
     """As over ssh by a script: nobody is there to answer."""
     return machine.run(f"DEBIAN_FRONTEND=noninteractive apt-get -y -q {words} </dev/null 2>&1", timeout=600)
+
+
+@pytest.fixture
+def mast(bare: Machine) -> Mast:
+    """What is installed in it: its unit, its pins."""
+    return Mast(bare, CONFIG_TEXT)
+
+
+@pytest.fixture
+def impatient(bare: Machine) -> Iterator[None]:
+    """The watchdog's 90 s made short."""
+    drop_in = "/run/systemd/system/masthead.service.d/impatient.conf"
+    bare.write(drop_in, "[Service]\nWatchdogSec=8\n")
+    bare.run("systemctl daemon-reload && systemctl restart masthead", timeout=120)
+    yield
+    bare.run(f"rm {drop_in} && systemctl daemon-reload")
+
+
+def _outbox(machine: Machine) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(machine.run("masthead outbox --json"))
+    return told
+
+
+def _numbered(machine: Machine) -> int:
+    """The last number that the store has given."""
+    return int(_outbox(machine)["nextSequence"]) - 1
+
+
+def _heat(mast: Mast, hub: HubBeside, *, on: bool) -> None:
+    """By a command from the hub. The heater is active low."""
+    command = {"command": "set", "actuator": "heater", "value": True, "for": 600}
+    stop = {"command": "stop", "actuator": "heater"}
+    hub.hub.send_c2d("mast-1", json.dumps(command if on else stop).encode(), message_id=str(uuid.uuid4()))
+    hub.eventually(lambda: mast.level(HEATER) == (not on), f"the heater: {on}")
 
 
 def _unit(machine: Machine, name: str) -> str:
@@ -173,15 +210,61 @@ def test_reloaded_it_measures_on_pins_and_bus(bare: Machine) -> None:
     assert samples["volts"]["windSpeed"] == pytest.approx(16.2, abs=0.01)
 
 
-def test_a_command_moves_a_line(bare: Machine, hub: HubBeside) -> None:
+def test_a_command_moves_a_line(mast: Mast, hub: HubBeside) -> None:
     """From the hub to the pin, by Debian's libgpiod: there is no lgpio here."""
-    assert bare.attempt("python3 -c 'import lgpio'").returncode != 0
-    assert bare.run(f"cat {_LEVEL}").strip() == "1"
-    on = b'{"command": "set", "actuator": "heater", "value": true, "for": 600}'
-    hub.hub.send_c2d("mast-1", on, message_id="on")
-    hub.eventually(lambda: bare.run(f"cat {_LEVEL}").strip() == "0", "the heater is on")
-    hub.hub.send_c2d("mast-1", b'{"command": "stop", "actuator": "heater"}', message_id="off")
-    hub.eventually(lambda: bare.run(f"cat {_LEVEL}").strip() == "1", "the heater is off")
+    assert mast.machine.attempt("python3 -c 'import lgpio'").returncode != 0
+    assert mast.level(HEATER) == 1
+    _heat(mast, hub, on=True)
+    _heat(mast, hub, on=False)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(
+    ("cause", "said"),
+    [
+        ("kill -STOP {pid}", "Watchdog timeout"),
+        ("kill -KILL {pid}", "status=9/KILL"),
+        ("systemctl stop masthead", "masthead.service: Deactivated successfully"),
+    ],
+    ids=["hangs", "killed", "stopped"],
+)
+def test_whatever_ends_it_its_output_is_safe_and_nothing_is_lost(
+    mast: Mast, hub: HubBeside, cause: str, said: str
+) -> None:
+    """Hung or killed it comes back by itself, stopped it ends in time; what it had numbered arrives."""
+    before, numbered = mast.pid, _numbered(mast.machine)
+    cursor = mast.machine.run("journalctl -n 0 --show-cursor").split("cursor: ")[1].strip()
+    _heat(mast, hub, on=True)
+    mast.pull(HEATER, "down")  # what nobody drives is on
+    try:
+        assert mast.held_safe(cause.format(pid=before), HEATER) == [1]
+    finally:
+        mast.pull(HEATER, "up")
+    if cause.startswith("systemctl"):
+        mast.start()
+    mast.come_up()
+    assert mast.pid != before
+    assert said in mast.machine.run(f"journalctl -u masthead --after-cursor '{cursor}' -o cat --no-pager")
+    hub.all_arrive(numbered + 1)
+
+
+def test_a_full_disk(mast: Mast, hub: HubBeside) -> None:
+    """It runs on and says so; when there is room again nothing that it numbered is missing."""
+    process = mast.pid
+    mast.machine.run(
+        f"fallocate -l $(df --output=avail -B1 / | tail -1) {_FILL}; cat /dev/zero >>{_FILL} 2>&1; true",
+        timeout=120,
+    )
+    try:
+        hub.unreachable()
+        hub.eventually(lambda: _outbox(mast.machine)["inMemory"] >= 10, "rows with a full disk")
+        assert _outbox(mast.machine)["degraded"]
+    finally:
+        mast.machine.run(f"rm {_FILL}")
+    hub.eventually(lambda: _outbox(mast.machine)["degraded"] is None, "the way back to the disk")
+    assert mast.pid == process
+    hub.reachable(mast.machine)
+    hub.all_arrive(_numbered(mast.machine))
 
 
 def test_an_upgrade_restarts_it_and_keeps_configuration_and_data(bare: Machine) -> None:
@@ -222,7 +305,7 @@ def test_a_store_of_a_newer_version_is_left_as_it_is(bare: Machine) -> None:
 
 def test_the_hub_has_all_of_it(bare: Machine, hub: HubBeside) -> None:
     """Over setup, reload, upgrade and the way back: number by number."""
-    hub.all_arrive(int(json.loads(bare.run("masthead outbox --json"))["nextSequence"]) - 1)
+    hub.all_arrive(_numbered(bare))
 
 
 def test_removed_it_leaves_configuration_and_data(bare: Machine) -> None:
