@@ -60,11 +60,14 @@ def write(path: Path, config_path: Path, *, network: bool = True) -> list[tuple[
     """
     if path.exists():
         raise FileExistsError(f"{path} exists")
-    members = list(collect(config_path, network=network))
-    fd, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # 0600
+    fd, name = tempfile.mkstemp(
+        prefix=f".{path.name}.", dir=path.parent
+    )  # 0600, and said now if it cannot be
     new = Path(name)
     try:
         with os.fdopen(fd, "wb") as file:
+            _give_to_who_asked(fd)
+            members = list(collect(config_path, network=network))
             file.write(_archive(path.name.removesuffix(".tar.gz"), members))
             file.flush()
             os.fsync(file.fileno())
@@ -72,6 +75,14 @@ def write(path: Path, config_path: Path, *, network: bool = True) -> list[tuple[
     finally:
         new.unlink(missing_ok=True)
     return [(name, len(content)) for name, content in members]
+
+
+def _give_to_who_asked(fd: int) -> None:
+    """Who used sudo copies the file away without it."""
+    uid, gid = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
+    if os.geteuid() == 0 and uid.isdecimal() and gid.isdecimal():
+        with suppress(OSError):  # a stick without owners
+            os.fchown(fd, int(uid), int(gid))
 
 
 def collect(config_path: Path, *, network: bool = True) -> Iterator[Member]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from agent.config import ConfigError, load
 
 from . import clock, hardware, hub, instruments, permissions, quota, running, storage, unit
-from .finding import Finding, State, broken
+from .finding import AS_ROOT, Finding, State, broken
 
 __all__ = ["Finding", "State", "run"]
 
@@ -28,8 +28,9 @@ def run(config_path: Path, *, network: bool = True) -> Iterator[Finding]:
     try:
         config = load(config_path)
     except ConfigError as error:
+        remedy = AS_ROOT if isinstance(error.__cause__, PermissionError) else None
         for line in str(error).splitlines():
-            yield Finding("configuration", "failed", line)
+            yield Finding("configuration", "failed", line, remedy)
         yield unit.finding()
         return
     yield Finding("configuration", "ok", str(config_path))

@@ -94,11 +94,14 @@ def _ca(ca_file: str) -> Finding:
     """When a private CA ends: nobody renews it but its owner."""
     try:
         roots = ssl.create_default_context(cafile=str(Path(ca_file).expanduser())).get_ca_certs()
-        ends = min(ssl.cert_time_to_seconds(str(root["notAfter"])) for root in roots)
+        ends = min((ssl.cert_time_to_seconds(str(root["notAfter"])) for root in roots), default=None)
     except (OSError, ValueError, KeyError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         text = f"{ca_file} (device.ca_file or MASTHEAD_CA_FILE) is no readable PEM file ({reason})"
         return Finding("ca", "failed", text, "give the PEM file of the hub's CA")
+    if ends is None:
+        text = f"{ca_file} holds no certificate of a CA"
+        return Finding("ca", "warning", text, "give the PEM file of the hub's CA, not of the hub itself")
     state, until = _validity(ends)
     remedy = None if state == "ok" else "put the hub's new CA into it in time"
     return Finding("ca", state, f"{ca_file}, a private CA in place of the system's, {until}", remedy)
@@ -147,6 +150,8 @@ def _trust(credential: Credential, ca_file: str | None) -> Finding:
 def _key(status: Mapping[str, Any] | None) -> Finding:
     if status is not None and status["link"]["state"] == "up":
         return Finding("key", "ok", "the hub takes it: the agent is connected")
+    if status is not None and status["link"]["lastError"]:
+        return Finding("key", "warning", f"the agent is not connected: {status['link']['lastError']}")
     return Finding("key", "ok", "not tried here: `masthead status` says whether the hub takes it")
 
 

@@ -19,6 +19,8 @@ from .finding import Finding
 
 SERVICE_USER = "masthead"
 _READ, _WRITE, _ENTER = 4, 2, 1
+_KEPT = ("lock", "*.db", "*.db-wal", "*.db-shm", "*.json")  # in the state directory, by the agent
+_MOVE = "put it into /etc/masthead, and give that place in the configuration"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +54,13 @@ def findings(config: Config) -> Iterator[Finding]:
     user = service_user() or this_user()
     wrong: list[Finding] = []
     if config.path is not None:
-        wrong += _file(user, config.path, _READ, f"sudo chgrp {SERVICE_USER} and chmod 640")
-    for place in (config.device.ca_file,):
-        if place is not None:
-            wrong += _file(user, Path(place).expanduser(), _READ, "chmod 644, and 755 for its directory")
+        wrong += _file(user, config.path, _READ, "sudo chgrp {user} {path} && sudo chmod 640 {path}")
+    if config.device.ca_file is not None:
+        wrong += _file(user, Path(config.device.ca_file).expanduser(), _READ, "sudo chmod 644 {path}")
     for node, group in _nodes(config):
-        wrong += _file(user, node, _READ | _WRITE, f"sudo usermod -aG {group} {user.name}, and start again")
-    wrong += _credential(config)
+        wrong += _file(user, node, _READ | _WRITE, f"sudo usermod -aG {group} {{user}}, and start again")
+    wrong += _credential(config, user)
+    wrong += _state(config, user)
     yield from wrong
     if not wrong:
         yield Finding("permissions", "ok", f"user {user.name} may use all that the configuration names")
@@ -93,17 +95,28 @@ def this_user() -> User:
 
 def _file(user: User, path: Path, mode: int, remedy: str) -> Iterator[Finding]:
     """What keeps ``user`` from ``path``, if anything does."""
-    wanted = "read" if mode == _READ else "use"
+    path = path.absolute()
     try:
-        if user.reaches(path) and user.may(path, mode):
-            return
-        why = f"user {user.name} may not {wanted} {path}"
+        there = user.reaches(path)
+        if _is_home(path) and user.name == SERVICE_USER:
+            yield Finding(
+                "permissions", "failed", f"{path} is hidden from the service, as all homes are", _MOVE
+            )
+        elif not there:
+            why = f"user {user.name} may not enter every directory above {path}"
+            yield Finding("permissions", "failed", why, _MOVE)
+        elif not user.may(path, mode):
+            why = f"user {user.name} may not {'read' if mode == _READ else 'use'} {path}"
+            yield Finding("permissions", "failed", why, remedy.format(user=user.name, path=path))
     except PermissionError:
         yield Finding("permissions", "warning", f"{path} cannot be seen by this user: not looked at", None)
-        return
     except OSError:
         return  # it is missing, and the check of what needs it says so
-    yield Finding("permissions", "failed", why, remedy)
+
+
+def _is_home(path: Path) -> bool:
+    """Whether ProtectHome= of deploy/masthead.service hides it (systemd.exec(5))."""
+    return any(path.is_relative_to(home) for home in ("/home", "/root", "/run/user"))
 
 
 def _nodes(config: Config) -> Iterator[tuple[Path, str]]:
@@ -122,8 +135,8 @@ def _nodes(config: Config) -> Iterator[tuple[Path, str]]:
     yield from sorted(seen)
 
 
-def _credential(config: Config) -> Iterator[Finding]:
-    """The file with the connection string is its owner's alone; what is in it is not looked at."""
+def _credential(config: Config, user: User) -> Iterator[Finding]:
+    """The file with the connection string is the service's alone; what is in it is not looked at."""
     if config.device.connection_string_file is None:
         return
     path = Path(config.device.connection_string_file).expanduser()
@@ -133,3 +146,20 @@ def _credential(config: Config) -> Iterator[Finding]:
         return  # the check of the credential says so
     if mode & 0o077:
         yield Finding("permissions", "failed", f"{path} can be read by others", f"chmod 600 {path}")
+    else:
+        yield from _file(user, path, _READ, "sudo chown {user} {path}")
+
+
+def _state(config: Config, user: User) -> Iterator[Finding]:
+    """What another user's agent left, such as root's, shuts the service out."""
+    directory = config.state_directory
+    kept = [directory, *(path for kind in _KEPT for path in directory.glob(kind))]
+    for path in kept if user.uid != os.geteuid() else []:
+        try:
+            if user.may(path, _READ | _WRITE):
+                continue
+        except OSError:
+            continue  # not there yet, or not to be seen, and the check of the state says so
+        text = f"user {user.name} may not use {path}"
+        yield Finding("permissions", "failed", text, f"sudo chown -R {user.name}: {directory}")
+        return

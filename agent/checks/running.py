@@ -9,6 +9,8 @@ from agent.control import ControlClient, ControlError, NoDaemon
 
 from .finding import Finding
 
+_HUNG = "try again; one that hangs is started anew after 90 s, and `journalctl -u masthead -n 50` says why"
+
 
 def ask(config: Config) -> tuple[Finding, dict[str, Any] | None]:
     """(whether an agent runs, its status if it told it)."""
@@ -19,7 +21,9 @@ def ask(config: Config) -> tuple[Finding, dict[str, Any] | None]:
         return Finding("agent", "ok", "not running"), None
     except ControlError as error:
         not_asked = isinstance(error.__cause__, PermissionError)  # it may well be well
-        return Finding("agent", "warning" if not_asked else "failed", str(error)), None
+        return Finding(
+            "agent", "warning" if not_asked else "failed", str(error), None if not_asked else _HUNG
+        ), None
     link, outbox = status["link"], status["outbox"]
     text = f"running, hub link {link['state']}, {outbox['backlog']} rows waiting"
     if outbox["degraded"]:

@@ -41,7 +41,10 @@ def judge(told: Mapping[str, str]) -> Finding:
     if active == "failed" or told.get("SubState") == "auto-restart":
         return Finding("unit", "failed", text, _LOG)
     if active == "inactive":
-        return Finding("unit", "warning", text, "sudo systemctl enable --now masthead")
+        # ExecCondition= of deploy/debian/configured.conf keeps it from starting as it was installed
+        configured = result != "exec-condition"
+        remedy = "sudo systemctl enable --now masthead, and before it is configured sudo masthead setup"
+        return Finding("unit", "warning", text, remedy if configured else "sudo masthead setup")
     if not enabled.startswith(("enabled", "static", "linked", "generated", "alias")):
         text += ", not started at boot"
         return Finding("unit", "warning", text, "sudo systemctl enable masthead")

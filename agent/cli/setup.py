@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from agent.cloud.credentials import Credential, CredentialError, parse
 from agent.config import Config, load, loads
+from agent.redact import scrub
+from agent.setup import certificates, editing, service
 from agent.setup import credential as credentials
-from agent.setup import editing, service
-from agent.setup.places import Places, SetupError, back_up, put
+from agent.setup.places import READ_ONLY, Places, SetupError, back_up, put
 from agent.setup.sensor import Sensor, named, value_of
 
 from .common import ask, one_line_errors
 
 PLACES = Places()
+T = TypeVar("T")
 _SENSOR = "--sensor"
 _SECRET = "--connection-string-file"  # noqa: S105  (an option's name)
 
@@ -42,6 +45,7 @@ class _Plan:
     """What is to be done; nothing of it is yet. ``ca``: the private CA's certificates, if one is given."""
 
     path: Path
+    before: str
     text: str
     credential: Credential | None
     ca: str | None
@@ -63,7 +67,8 @@ class _Plan:
     "string_file",
     type=click.Path(allow_dash=True),
     metavar="FILE",
-    help="The device's connection string; - is standard input. It is asked for if not given.",
+    help="The device's connection string; - is standard input, which at a terminal is not shown. It is asked "
+    "for if not given.",
 )
 @click.option(
     "--ca-file", type=click.Path(path_type=Path), metavar="FILE", help="PEM file of the hub's private CA."
@@ -95,7 +100,7 @@ def setup_command(
     Example:
       masthead setup --sensor davis-6410 --pin 17
     """
-    asking = not yes and sys.stdin.isatty() and string_file != "-"
+    asking = not yes and sys.stdin.isatty()
     named_settings = dict(_pair(text) for text in settings) | ({} if pin is None else {"pin": pin})
     given = _Given(config_path or PLACES.config, sensor_name, named_settings, string_file, ca_file, asking)
     try:
@@ -110,7 +115,7 @@ def setup_command(
         click.echo(
             f"waiting for the first reading to be confirmed by the hub; one is made every {every:g} s …"
         )
-        reading = service.wait_for_reading(lambda: ask(config, "status"), every)
+        reading = service.wait_for_reading(lambda: ask(config, "status"), every, click.echo)
     except SetupError as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"confirmed by the hub: {_shown(reading)}\nthe mast is set up; `masthead status` shows it")
@@ -127,6 +132,8 @@ def _planned(given: _Given) -> _Plan:
     """Everything asked for and checked, nothing changed. Raises SetupError."""
     path = given.path
     if path.parent.is_dir() and not os.access(path.parent, os.W_OK):
+        if os.statvfs(path.parent).f_flag & os.ST_RDONLY:
+            raise SetupError(f"{path.parent} is on a read-only file system: {READ_ONLY}")
         raise SetupError(f"{path.parent} cannot be written by this user: sudo masthead setup")
     try:
         before = text = path.read_text(encoding="utf-8")
@@ -136,7 +143,9 @@ def _planned(given: _Given) -> _Plan:
     sensor = _sensor(text, given)
     if sensor is not None:
         text = editing.with_sensor(text, sensor, str(path))
-    plan = _Plan(path, text, None, None if given.ca_file is None else _certificates(given.ca_file))
+    plan = _Plan(
+        path, before, text, None, None if given.ca_file is None else certificates.read(given.ca_file)
+    )
     if plan.ca is not None:
         text = editing.with_ca(text, str(plan.ca_path), str(path))
     with one_line_errors():
@@ -145,24 +154,28 @@ def _planned(given: _Given) -> _Plan:
     if text == before:
         names = ", ".join(f"{sensor.id} ({sensor.driver})" for sensor in config.sensors)
         click.echo(f"{path} stays as it is: {names}")
-    return _Plan(path, text, credential, plan.ca)
+    return _Plan(path, before, text, credential, plan.ca)
 
 
 def _sensor(text: str, given: _Given) -> Sensor | None:
     """None where the configuration has one. Raises SetupError."""
-    name = given.sensor
-    if name is None and given.settings:
+    if given.sensor is None and given.settings:
         raise SetupError(f"settings without a sensor: give {_SENSOR} too")
-    if name is None:
-        if not editing.is_sample(text):
-            return None
-        if not given.asking:
-            raise SetupError(f"no sensor: give {_SENSOR} NAME (`masthead sensors` lists them)")
-        click.echo(
-            "Which sensor? A model or a driver (`masthead sensors` lists them); simulated to try the link."
-        )
-        name = click.prompt("Sensor", type=str)
-    sensor = named(name)
+    if given.sensor is not None:
+        return _described(given.sensor, given)
+    if not editing.is_sample(text):
+        return None
+    if not given.asking:
+        raise SetupError(f"no sensor: give {_SENSOR} NAME (`masthead sensors` lists them)")
+    click.echo(
+        "Which sensor? A model or a driver (`masthead sensors` lists them); simulated to try the link."
+    )
+    return _answered("Sensor", lambda name: _described(name, given))
+
+
+def _described(name: str, given: _Given) -> Sensor:
+    """With what a person is asked for yet. Raises SetupError."""
+    sensor = named(name.strip())
     for key, value in given.settings.items():
         sensor = sensor.with_setting(key, value)
     for field in sensor.missing:
@@ -170,15 +183,35 @@ def _sensor(text: str, given: _Given) -> Sensor | None:
             raise SetupError(
                 f"{sensor.driver} needs {field.name} ({field.metadata['doc']}): --set {field.name}=…"
             )
-        example = field.metadata["example"]
-        typed = click.prompt(f"{field.name}: {field.metadata['doc']}", default=example, type=str)
-        sensor = sensor.with_setting(field.name, value_of(str(typed)))
+        sensor = _answered(
+            f"{field.name}: {field.metadata['doc']}",
+            partial(_with_setting, sensor, field.name),
+            default=field.metadata["example"],
+        )
     sensor.check()
     return sensor
 
 
+def _with_setting(sensor: Sensor, name: str, typed: str) -> Sensor:
+    sensor = sensor.with_setting(name, value_of(typed.strip()))
+    sensor.check_setting(name)
+    return sensor
+
+
+def _answered(question: str, judged: Callable[[str], T], **prompt: Any) -> T:
+    """What ``judged`` makes of the answer; after a wrong one (SetupError) it is asked again."""
+    while True:
+        typed = click.prompt(question, type=str, **prompt)
+        try:
+            return judged(str(typed))
+        except SetupError as error:
+            click.echo(f"Error: {error}", err=True)
+
+
 def _credential(config: Config, given: _Given) -> Credential | None:
     """What is to be stored; None where it is stored already. Raises SetupError."""
+    if given.string_file == "-" and sys.stdin.isatty():
+        return _typed()
     if given.string_file is not None:
         return _parsed(_read(given.string_file), given.string_file)
     if (file := config.device.connection_string_file) is not None:
@@ -186,11 +219,19 @@ def _credential(config: Config, given: _Given) -> Credential | None:
         return None
     if (place := credentials.stored(PLACES)) is not None:
         click.echo(f"the connection string is stored already: {place}")
-        return None
+        if not given.asking or click.confirm("Keep it?", default=True):
+            return None
     if not given.asking:
         raise SetupError(f"no connection string: give {_SECRET} FILE, or - for standard input")
-    typed = click.prompt("The device's connection string (it is not shown)", hide_input=True, type=str)
-    return _parsed(typed, "what was typed")
+    return _typed()
+
+
+def _typed() -> Credential:
+    return _answered(
+        "The device's connection string (it is not shown)",
+        lambda typed: _parsed(typed, "what was typed"),
+        hide_input=True,
+    )
 
 
 def _read(file: str) -> str:
@@ -203,24 +244,19 @@ def _read(file: str) -> str:
 
 def _parsed(text: str, source: str) -> Credential:
     try:
-        return parse(text, source)
+        return parse(text.strip().strip("\"'"), source)  # as it was copied out of a script
     except CredentialError as error:
-        raise SetupError(str(error)) from error
-
-
-def _certificates(ca_file: Path) -> str:
-    from agent.parts import read_ca
-
-    try:
-        return read_ca(str(ca_file)) or ""
-    except CredentialError as error:
-        raise SetupError(str(error)) from error
+        raise SetupError(scrub(str(error))) from error  # a lone key would be named in it
 
 
 def _confirm(plan: _Plan) -> None:
     if plan.credential is not None:
         click.echo(f"device {plan.credential.device_id} at {plan.credential.address}")
-    if not click.confirm(f"Write {plan.path}, store the connection string, start the service?", default=True):
+    work = [] if plan.text == plan.before else [f"write {plan.path}"]
+    work += [] if plan.ca is None else [f"write {plan.ca_path}"]
+    work += [] if plan.credential is None else ["store the connection string"]
+    question = ", ".join([*work, "start the service?"])
+    if not click.confirm(question[0].upper() + question[1:], default=True):
         raise SetupError("nothing was changed")
 
 
@@ -231,7 +267,7 @@ def _apply(plan: _Plan) -> Config:
     if plan.credential is not None:
         place = credentials.store(plan.credential.connection_string, PLACES)
         click.echo(f"connection string of {plan.credential.device_id}: {place}")
-    if plan.text != plan.path.read_text(encoding="utf-8"):
+    if plan.text != plan.before:
         copy = back_up(plan.path)
         put(plan.path, plan.text, plan.path.stat().st_mode & 0o777)
         click.echo(f"{plan.path} written; as it was before: {copy}")

@@ -12,7 +12,7 @@ from typing import Any
 from .places import SetupError
 from .sensor import Sensor
 
-_AUTO = re.compile(r"""^driver[ \t]*=[ \t]*["']auto["'][ \t]*(?:#.*)?$""", re.MULTILINE)
+_AUTO = re.compile(r"""^driver[ \t]*=[ \t]*["']auto["']([ \t]*(?:#.*)?)$""", re.MULTILINE)
 _CA = re.compile(r"""^#[ \t]*ca_file[ \t]*=.*$""", re.MULTILINE)
 _DEVICE = re.compile(r"""^\[device\][ \t]*(?:#.*)?$""", re.MULTILINE)
 
@@ -47,7 +47,8 @@ def with_sensor(text: str, sensor: Sensor, where: str) -> str:
         raise SetupError(
             f'{where}: there is no single line driver = "auto" to replace: put the sensor in there'
         )
-    return _AUTO.sub(lambda _: "\n".join(sensor.lines), text)
+    driver, *settings = sensor.lines
+    return _AUTO.sub(lambda found: "\n".join([driver + found[1], *settings]), text)
 
 
 def with_ca(text: str, ca_file: str, where: str) -> str:
@@ -58,9 +59,9 @@ def with_ca(text: str, ca_file: str, where: str) -> str:
     if "ca_file" in device:
         raise SetupError(f"{where}: device.ca_file is {device['ca_file']!r} already: change it there")
     line = f'ca_file = "{ca_file}"'
-    for place, put in ((_CA, line), (_DEVICE, f"[device]\n{line}")):
+    for place in (_CA, _DEVICE):
         if len(place.findall(text)) == 1:
-            edited = place.sub(lambda _, put=put: put, text)  # type: ignore[misc]
+            edited = place.sub(lambda found: f"{found[0]}\n{line}", text)
             if _document(edited).get("device", {}).get("ca_file") == ca_file:
                 return edited
     if "device" in _document(text):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -10,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.cloud.credentials import CREDENTIAL_STORE
+
+READ_ONLY = "`sudo mount -o remount,rw /`; a card that failed does this too (`dmesg`)"
+"""What to do about a file system that takes no writes."""
 
 
 class SetupError(Exception):
@@ -44,11 +48,13 @@ class Places:
 
 
 def put(path: Path, content: str, mode: int, folder_mode: int = 0o755) -> None:
-    """``content`` as the file ``path``, at once and over a power cut; an existing file's owner is kept.
+    """``content`` as the file ``path``, at once and over a power cut; an existing file's owner is kept, and
+    a link to it too.
 
     Raises SetupError.
     """
     try:
+        path = path.resolve()
         path.parent.mkdir(mode=folder_mode, parents=True, exist_ok=True)
         descriptor, new = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
@@ -93,6 +99,8 @@ def back_up(path: Path) -> Path:
 
 def _cannot(what: str, path: Path, error: OSError) -> str:
     remedy = ": use sudo" if isinstance(error, PermissionError) else ""
+    if error.errno == errno.EROFS:
+        remedy = f": {READ_ONLY}"
     return f"{path} cannot be {what} ({error.strerror}){remedy}"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from hw import catalogue, registry
 from hw.errors import DeviceMisconfigured
-from hw.settings import did_you_mean, parse, toml_text
+from hw.settings import SettingError, did_you_mean, parse, toml_text
 
 from .places import SetupError
 
@@ -57,9 +57,16 @@ class Sensor:
 
     def check(self) -> None:
         """Raises SetupError with everything that is wrong with its settings."""
-        _, wrong = parse(registry.load(registry.ANEMOMETERS, self.driver).Settings, dict(self.settings))
-        if wrong:
-            raise SetupError(f"{self.driver}: " + "; ".join(map(str, wrong)))
+        if wrong := self._wrong():
+            raise SetupError(f"{self.driver}: " + "; ".join(map(str, wrong)).replace("(top level): ", ""))
+
+    def check_setting(self, name: str) -> None:
+        """Raises SetupError with what is wrong with this one, whatever is missing yet."""
+        if wrong := [error for error in self._wrong() if error.key == name]:
+            raise SetupError("; ".join(map(str, wrong)))
+
+    def _wrong(self) -> list[SettingError]:
+        return parse(registry.load(registry.ANEMOMETERS, self.driver).Settings, dict(self.settings))[1]
 
 
 def named(name: str) -> Sensor:

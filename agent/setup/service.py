@@ -31,16 +31,19 @@ def start() -> None:
 def wait_for_reading(
     status: Callable[[], Mapping[str, Any]],
     interval_s: float,
+    tell: Callable[[str], None] = lambda _: None,
     now: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Mapping[str, Any]:
     """The first reading that the hub confirmed (of the status of agent/daemon.py).
 
-    Raises SetupError with what is missing: for the longest ``interval_s`` seconds and a minute.
+    ``tell`` gets each trouble of the link as soon as there is one. Raises SetupError with what is missing:
+    for the longest ``interval_s`` seconds and a minute.
     """
     deadline = now() + interval_s + _SPARE_S
     told: Mapping[str, Any] = {}
     why = "the agent does not answer: journalctl -u masthead -n 20"
+    troubles: set[str | None] = {None}
     while now() < deadline:
         try:
             told = status()
@@ -53,8 +56,17 @@ def wait_for_reading(
             if told["link"]["state"] == "off":
                 raise SetupError(f"nothing is sent: {told['link']['lastError']}")
             why = _missing(told)
+            if told["link"]["state"] != "up" and (trouble := told["link"]["lastError"]) not in (
+                None,
+                *troubles,
+            ):
+                troubles.add(trouble)
+                tell(why)
         sleep(_LOOK_EVERY_S)
-    raise SetupError(f"no reading is confirmed yet: {why}; the service goes on trying: masthead status")
+    raise SetupError(
+        f"no reading is confirmed yet: {why}; the service goes on trying: masthead status. With another "
+        "connection string: run setup again"
+    )
 
 
 def _missing(told: Mapping[str, Any]) -> str:

@@ -200,6 +200,25 @@ def test_whole(tmp_path: Path, config: Path, planted: set[str], monkeypatch: pyt
     assert list(folder.iterdir()) == []
 
 
+def test_where_it_cannot_be_is_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not after the minutes that a log on a slow card takes."""
+    monkeypatch.setattr(bundle, "collect", lambda *_, **__: pytest.fail("collected"))
+    with pytest.raises(OSError, match="No such file"):
+        bundle.write(tmp_path / "none" / "help.tar.gz", tmp_path / "masthead.toml", network=False)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_it_belongs_to_who_used_sudo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has to copy it from the mast without being root; nobody else can read it."""
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    monkeypatch.setenv("SUDO_UID", "4000")
+    monkeypatch.setenv("SUDO_GID", "4001")
+    path = tmp_path / "help.tar.gz"
+    bundle.write(path, tmp_path / "masthead.toml", network=False)
+    found = path.stat()
+    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (4000, 4001, 0o600)
+
+
 def test_interrupted_it_leaves_nothing(tmp_path: Path) -> None:
     """Invariant 2, with Ctrl-C while a program of the system is waited for."""
     program = tmp_path / "journalctl"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from agent.checks import hub
 from agent.checks.finding import Finding
 from agent.config import load
+from agent.localhub.ca import server_files
 from agent.localhub.hub import LocalHub
 from agent.localhub.thread import HubThread
 
@@ -38,8 +40,8 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub, "ENCRYPTED", tmp_path / "credstore.encrypted" / "masthead.connection-string")
 
 
-def status(host: str | None, link: str = "up") -> dict[str, Any]:
-    return {"hub": host, "deviceId": "mast-1", "link": {"state": link}}
+def status(host: str | None, link: str = "up", trouble: str | None = None) -> dict[str, Any]:
+    return {"hub": host, "deviceId": "mast-1", "link": {"state": link, "lastError": trouble}}
 
 
 def findings(
@@ -70,6 +72,22 @@ def test_what_the_running_agent_has_is_enough(tmp_path: Path, local: LocalHub) -
     assert {f.state for f in found.values()} == {"ok"}, found
     assert "as the running agent says" in found["credential"].text
     assert "the hub takes it" in found["key"].text
+
+
+def test_a_key_that_was_refused(tmp_path: Path, local: LocalHub) -> None:
+    """The running agent has tried it: that is not passed over."""
+    host = local.device_connection_string("mast-1").split(";")[0].removeprefix("HostName=")
+    found = findings(tmp_path, status(host, "down", "refused device 'mast-1'"), ca=str(local.ca_file))["key"]
+    assert (found.state, "refused device 'mast-1'" in found.text) == ("warning", True)
+
+
+def test_a_ca_file_without_a_ca(tmp_path: Path) -> None:
+    """The hub's own certificate is not what signed it."""
+    files = server_files(tmp_path, IPv4Address("127.0.0.1"))
+    leaf = Path(files.certificate).read_text().partition("-----END CERTIFICATE-----")
+    (tmp_path / "leaf.pem").write_text(leaf[0] + leaf[1])
+    found = findings(tmp_path, ca=str(tmp_path / "leaf.pem"))["ca"]
+    assert (found.state, found.text) == ("warning", f"{tmp_path}/leaf.pem holds no certificate of a CA")
 
 
 def test_an_agent_without_a_credential_has_none(tmp_path: Path) -> None:

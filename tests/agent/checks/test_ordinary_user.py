@@ -46,13 +46,8 @@ def write(path: Path, state: Path, **device: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("where", ["closed", "closed/state"])
-def test_what_is_closed_is_said_and_not_tried(mast: Path, where: str) -> None:
-    """State and credential: no traceback, and nothing that only root could know is called a failure."""
-    closed = mast / where
-    closed.mkdir(mode=0o700, exist_ok=True)
-    config = write(mast / "masthead.toml", closed, connection_string_file=str(mast / "closed" / "connection"))
-    warm = write(mast / "warm.toml", mast / "none")
+def as_nobody(config: Path, warm: Path) -> dict[str, tuple[str, str]]:
+    """The findings, by name, of a user who has no rights at all."""
     script = SCRIPT.format(path=sys.path, warm=str(warm), nobody=NOBODY, config=str(config))
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("IOTHUB", "MASTHEAD"))}
     done = subprocess.run(
@@ -64,7 +59,25 @@ def test_what_is_closed_is_said_and_not_tried(mast: Path, where: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    found = {name: (state, text) for name, state, text in map(json.loads, done.stdout.splitlines())}
+    return {name: (state, text) for name, state, text in map(json.loads, done.stdout.splitlines())}
+
+
+def test_a_configuration_that_is_closed_has_a_remedy(mast: Path) -> None:
+    """The installed one is for root and the service alone."""
+    config, warm = write(mast / "masthead.toml", mast / "none"), write(mast / "warm.toml", mast / "none")
+    config.chmod(0o640)
+    state, text = as_nobody(config, warm)["configuration"]
+    assert (state, "`sudo masthead check` can" in text) == ("failed", True)
+
+
+@pytest.mark.parametrize("where", ["closed", "closed/state"])
+def test_what_is_closed_is_said_and_not_tried(mast: Path, where: str) -> None:
+    """State and credential: no traceback, and nothing that only root could know is called a failure."""
+    closed = mast / where
+    closed.mkdir(mode=0o700, exist_ok=True)
+    config = write(mast / "masthead.toml", closed, connection_string_file=str(mast / "closed" / "connection"))
+    warm = write(mast / "warm.toml", mast / "none")
+    found = as_nobody(config, warm)
     assert found["agent"][0] == "warning"
     assert "use sudo" in found["agent"][1]
     assert found["sensors"][0] == "warning"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,7 @@ def config(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         place.chmod(0o755)
+        monkeypatch.setenv("STATE_DIRECTORY", str(place / "none"))
         for node in (place / "i2c-1", place / "gpiochip0"):
             node.touch()
             node.chmod(0o666)
@@ -59,7 +61,11 @@ def test_all_is_allowed(config: Path) -> None:
     [
         ("i2c-1", 0o660, "sudo usermod -aG i2c masthead"),
         ("gpiochip0", 0o664, "sudo usermod -aG gpio masthead"),
-        ("masthead.toml", 0o600, "chmod 640"),
+        (
+            "masthead.toml",
+            0o600,
+            "sudo chgrp masthead {place}/masthead.toml && sudo chmod 640 {place}/masthead.toml",
+        ),
     ],
 )
 def test_what_the_service_may_not_use_is_named(config: Path, name: str, mode: int, remedy: str) -> None:
@@ -69,13 +75,52 @@ def test_what_the_service_may_not_use_is_named(config: Path, name: str, mode: in
     assert found.state == "failed"
     assert str(config.parent / name) in found.text
     assert found.remedy is not None
-    assert remedy in found.remedy
+    assert remedy.format(place=config.parent) in found.remedy
 
 
 def test_a_directory_on_the_way_counts(config: Path) -> None:
-    """A file that all may read in a directory that nobody may enter is read by nobody."""
+    """A file that all may read in a directory that nobody may enter is read by nobody: opening the file does
+    not help."""
     config.parent.chmod(0o700)
-    assert {found.state for found in findings(config)} == {"failed"}
+    found = findings(config)
+    assert {finding.state for finding in found} == {"failed"}
+    assert "may not enter" in found[0].text
+    assert found[0].remedy is not None
+    assert "/etc/masthead" in found[0].remedy
+
+
+def test_homes_are_hidden_from_the_service(config: Path) -> None:
+    """Whatever the bits say: the unit has ProtectHome=."""
+    config.write_text(f'[device]\nca_file = "/root"\n{CONFIG}')
+    found = findings(config)[0]
+    assert (found.state, "hidden from the service" in found.text) == ("failed", True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="its own user is not judged by the bits")
+def test_what_another_users_agent_left(config: Path) -> None:
+    """Its lock and stores shut the service out, and the way out is one line; a file system's own folder, or a
+    link that leads nowhere, does not."""
+    state = config.parent / "state"
+    state.mkdir()
+    state.chmod(0o777)
+    (state / "lost+found").mkdir(mode=0o700)
+    (state / "control.json").symlink_to("nowhere")
+    config.write_text(f'[device]\nstate_directory = "{state}"\n{CONFIG}')
+    assert [found.state for found in findings(config)] == ["ok"]
+    (state / "outbox.db").touch(mode=0o644)
+    (found,) = findings(config)
+    assert (found.state, found.text) == ("failed", f"user masthead may not use {state}/outbox.db")
+    assert found.remedy == f"sudo chown -R masthead: {state}"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="its own user is not judged by the bits")
+def test_a_credential_that_the_service_cannot_read(config: Path) -> None:
+    """Root reads it, and the agent would not."""
+    secret = config.parent / "connection-string"
+    secret.touch(mode=0o600)
+    config.write_text(f'[device]\nconnection_string_file = "{secret}"\n{CONFIG}')
+    (found,) = findings(config)
+    assert (found.state, found.remedy) == ("failed", f"sudo chown masthead {secret}")
 
 
 def test_groups_count(config: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from agent import checks
 from agent.checks import running
 from agent.config import load
+from agent.control import ControlError
 
 
 @pytest.fixture
@@ -98,3 +99,21 @@ def test_what_troubles_the_running_agent(
     assert status == told
     assert found.state == state
     assert text in found.text
+
+
+@pytest.mark.parametrize(
+    ("cause", "state", "remedy"),
+    [(TimeoutError(), "failed", "journalctl"), (PermissionError(), "warning", None)],
+)
+def test_an_agent_that_does_not_answer(
+    path: Path, monkeypatch: pytest.MonkeyPatch, cause: OSError, state: str, remedy: str | None
+) -> None:
+    """One that hangs is a failure with what to do; one that may not be asked says so itself."""
+
+    def refuse(_: Path) -> None:
+        raise ControlError("no answer") from cause
+
+    monkeypatch.setattr(running, "ControlClient", refuse)
+    found, status = running.ask(load(path))
+    assert (found.state, status) == (state, None)
+    assert (remedy in str(found.remedy)) if remedy else found.remedy is None

@@ -42,6 +42,10 @@ def test_all_is_well() -> None:
     ("told", "state", "text", "remedy"),
     [
         ({"ActiveState": "inactive", "SubState": "dead"}, "warning", "inactive", "enable --now"),
+        (
+            {"ActiveState": "inactive", "SubState": "dead", "Result": "exec-condition"},
+            "warning", "inactive", "sudo masthead setup",
+        ),
         ({"UnitFileState": "disabled"}, "warning", "not started at boot", "systemctl enable"),
         ({"NRestarts": "7"}, "warning", "started again 7 times", "journalctl"),
         (
@@ -58,3 +62,4 @@ def test_what_is_wrong_has_a_remedy(told: dict[str, str], state: str, text: str,
     assert text in found.text
     assert found.remedy is not None
     assert remedy in found.remedy
+    assert told.get("Result") != "exec-condition" or found.remedy == remedy  # enabling it starts nothing

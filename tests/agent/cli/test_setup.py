@@ -9,11 +9,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
 from agent.cli import setup
+from agent.localhub.ca import server_files
 from agent.localhub.hub import LocalHub
 from agent.localhub.thread import HubThread
 from agent.setup import service
@@ -171,7 +173,7 @@ def test_a_connection_string_comes_by_standard_input(
         (["--sensor", "davis-6410", "--pin", "17"], "no connection string: give --connection-string-file"),
         (["--sensor", "simulated", "--set", "seed"], "expected KEY=VALUE, got 'seed'"),
         (["--sensor", "simulated", "--ca-file", "{secret}"], "holds no certificate"),
-        (["--sensor", "simulated", "--connection-string-file", "{config}"], "is unknown"),
+        (["--sensor", "simulated", "--connection-string-file", "{config}"], "masthead.toml: "),
         (["--config", "/nowhere/masthead.toml", "--yes"], "cannot be read (No such file or directory)"),
     ],
 )
@@ -248,6 +250,81 @@ def test_a_person_is_asked_for_what_is_missing(
     os.kill(int((places.root / "pid").read_text()), signal.SIGTERM)
 
 
+def test_a_wrong_answer_is_asked_again(
+    masthead: Masthead, places: Places, person: Callable[[str], None]
+) -> None:
+    """With the reason, and nobody begins anew; a lone key is not shown, and quotes are not part of it."""
+    before = tree(places)
+    key = "bTh2NnB5OURreUpDUHFUbWVMaWpFMnlvUjc9c01FZlA="
+    person(f'davis-6401\ndavis-6410\nseventeen\n22\n{key}\n"{SECRET}"\nn\n')
+    done = masthead("setup")
+    assert done.code == 1
+    assert "did you mean 'davis-6410'" in done.err
+    assert "pin: expected a whole number" in done.err
+    assert "Error: what was typed: " in done.err
+    assert key[:-1] not in done.out + done.err
+    assert "device mast-1 at 127.0.0.1" in done.out
+    assert done.err.endswith("Error: nothing was changed\n")
+    assert tree(places) == before
+
+
+def test_a_stored_connection_string_may_be_changed(
+    masthead: Masthead, places: Places, person: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever mistyped it is asked for it when setup is run again."""
+    monkeypatch.setattr(setup, "_check", lambda *_: None)
+    (places.root / "broken").touch()
+    places.config.write_text(places.config.read_text().replace("auto", "simulated"))
+    places.plain.parent.mkdir(parents=True)
+    places.plain.write_text("HostName=h;DeviceId=d;SharedAccessKey=b2xk\n")
+    person("y\nn\n")
+    assert "device d" not in masthead("setup").out
+    assert "b2xk" in places.plain.read_text()
+    person(f"n\n{SECRET}\ny\n")
+    masthead("setup")
+    assert places.plain.read_text() == f"{SECRET}\n"
+
+
+def test_standard_input_at_a_terminal_is_not_shown(
+    masthead: Masthead, places: Places, person: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked for as a password is: what is read as a file is on the screen as it is pasted."""
+    asked: list[str] = []
+    (places.root / "broken").touch()
+    person("")
+    monkeypatch.setattr("click.termui.hidden_prompt_func", lambda text: asked.append(text) or SECRET)
+    monkeypatch.setattr(sys.stdin, "read", lambda *_: pytest.fail("read with echo"))
+    masthead("setup", "--sensor", "simulated", "--connection-string-file", "-", "--yes")
+    assert len(asked) == 1
+    assert places.plain.read_text() == f"{SECRET}\n"
+
+
+def test_of_a_ca_file_only_certificates_are_published(
+    masthead: Masthead, places: Places, secret: Path, tmp_path: Path
+) -> None:
+    """The copy is for everybody to read: a private key in the same file is not in it."""
+    (places.root / "broken").touch()
+    both = tmp_path / "both.pem"
+    key = "-----BEGIN PRIVATE KEY-----\nMC4C\n-----END PRIVATE KEY-----\n"
+    both.write_text(key + Path(server_files(tmp_path, IPv4Address("127.0.0.1")).ca).read_text())
+    options = ["--sensor", "simulated", "--connection-string-file", str(secret)]
+    masthead("setup", *options, "--ca-file", str(both), "--yes")
+    published = (places.config.parent / "hub-ca.pem").read_text()
+    assert "PRIVATE" not in published
+    assert "BEGIN CERTIFICATE" in published
+
+
+def test_a_read_only_system_is_said(
+    masthead: Masthead, places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To root too, whom no sudo helps."""
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr(os, "statvfs", lambda _: type("Mounted", (), {"f_flag": os.ST_RDONLY}))
+    done = masthead("setup")
+    assert done.err.startswith(f"Error: {places.config.parent} is on a read-only file system: ")
+    assert "remount,rw" in done.err
+
+
 @pytest.mark.parametrize(
     "answers", ["", "davis-6410\n", f"davis-6410\n17\n{SECRET}\n", f"simulated\n{SECRET}\nn\n"]
 )
@@ -271,3 +348,5 @@ def test_what_is_missing_for_a_reading_is_said(
     assert done.code == 1
     assert "no reading is confirmed yet: hub link" in done.err
     assert "the service goes on trying: masthead status" in done.err
+    assert "run setup again" in done.err
+    assert "hub link" in done.out.partition("waiting for the first reading")[2]  # at once, not at the end

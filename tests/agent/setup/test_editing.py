@@ -59,6 +59,17 @@ def test_a_sensor_that_stands_in_no_line_of_its_own_is_left_alone() -> None:
         with_sensor('sensor = [{id = "top", driver = "auto"}]\n', CUP, "masthead.toml")
 
 
+def test_what_a_person_wrote_beside_it_stays() -> None:
+    """Behind the driver, behind the table's name, and where another CA is only talked of."""
+    device = '[device]  # mine\n# ca_file = "/old.pem" was the first hub\n'
+    text = f'{device}[[sensor]]\nid = "top"\ndriver = "auto"  # ask Bob\n'
+    after = with_ca(with_sensor(text, CUP, "masthead.toml"), "/new.pem", "masthead.toml")
+    for remark in ("# mine", '/old.pem" was the first hub', 'driver = "gpio-pulse"  # ask Bob\nmodel'):
+        assert remark in after
+    again = with_ca('[device]  # mine\n[[sensor]]\nid = "top"\n', "/new.pem", "masthead.toml")
+    assert again.startswith('[device]  # mine\nca_file = "/new.pem"\n')
+
+
 def test_broken_toml_is_said() -> None:
     """And left alone."""
     with pytest.raises(SetupError, match="not valid TOML"):
@@ -123,6 +134,15 @@ def test_wrong_settings_are_all_said() -> None:
     """Before anything is written."""
     with pytest.raises(SetupError, match=r"gpio-pulse: pim: unknown key.*; pin: expected"):
         Sensor("gpio-pulse", {"model": "davis-6410", "pin": -1, "pim": 3}).check()
+
+
+def test_one_setting_is_judged_by_itself() -> None:
+    """Whatever is missing yet; what only all of them together can show is told without a parser's words."""
+    with pytest.raises(SetupError, match=r"^pin: expected a whole number"):
+        Sensor("gpio-pulse", {"pin": "seventeen"}).check_setting("pin")
+    Sensor("gpio-pulse", {"pin": 17}).check_setting("pin")
+    with pytest.raises(SetupError, match=r"^gpio-pulse: set model"):
+        Sensor("gpio-pulse", {"pin": 17}).check()
 
 
 @pytest.mark.parametrize(

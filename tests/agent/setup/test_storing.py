@@ -107,6 +107,16 @@ def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
+def test_a_link_stays_one(tmp_path: Path) -> None:
+    """A configuration that its owner keeps elsewhere is written where it is."""
+    real, link = tmp_path / "real", tmp_path / "link"
+    real.write_text("before")
+    link.symlink_to(real)
+    put(link, "after", 0o600)
+    assert link.is_symlink()
+    assert real.read_text() == "after"
+
+
 def test_a_copy_is_kept(tmp_path: Path) -> None:
     """Of what was there before."""
     path = tmp_path / "masthead.toml"
