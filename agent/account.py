@@ -15,6 +15,7 @@ from .forecast import forecast
 from .reading import Row
 from .reported import reported
 from .status_line import status_line
+from .timekeeping import BootClock
 from .wiring import Parts, Run
 
 
@@ -37,7 +38,7 @@ class Account:
     def line(self, confirmed_boot_s: float | None, refused: str | None) -> str:
         """The run in one line (status_line.py). ``confirmed_boot_s``: when the hub took something last."""
         parts, wall = self._parts, self._run.timekeeper.read()
-        at = None if confirmed_boot_s is None else f"{wall.time_text(confirmed_boot_s)[11:19]} UTC"
+        at = None if confirmed_boot_s is None else self._at(confirmed_boot_s, wall)
         return status_line(
             parts.samplers,
             None if parts.uplink is None else parts.uplink.status,
@@ -45,7 +46,13 @@ class Account:
             confirmed=at,
             held=[origin.value for origin in parts.guard.remembered.holds],
             refused=refused,
+            degraded=parts.writer.status.degraded,
         )
+
+    def _at(self, boot_s: float, wall: BootClock) -> str:
+        """The time of day, with the date where that was another day's."""
+        text, today = wall.time_text(boot_s), wall.time_text(self._run.timekeeper.clock.monotonic())
+        return f"{text[11:19]} UTC" if text[:10] == today[:10] else f"{text[:10]} {text[11:19]} UTC"
 
     def snapshot(self) -> dict[str, Any]:
         """The run now (status.py)."""

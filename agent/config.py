@@ -33,6 +33,9 @@ from .config_tables import (
 __all__ = ["ActuatorConfig", "Config", "ConfigError", "SensorConfig", "find", "load", "loads", "resolved"]
 
 
+_MOST_BYTES = 1 << 20  # more takes a small board longer to read than its watchdog waits
+
+
 class ConfigError(Exception):
     """The configuration cannot be used. ``str()`` is one line an error, each with file and key.
 
@@ -99,7 +102,11 @@ def find(given: Path | None) -> Path:
 def load(path: Path) -> Config:
     """The checked configuration in ``path``. Raises ConfigError with every error there is."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        with path.open("rb") as file:
+            found = file.read(_MOST_BYTES + 1)
+        if len(found) > _MOST_BYTES:
+            raise ConfigError(f"{path}: is longer than {_MOST_BYTES} bytes: this is no configuration")
+        text = found.decode("utf-8-sig")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -118,12 +118,15 @@ class ControlServer:
                 time.sleep(0.1)  # out of descriptors, perhaps: they may come back
                 continue
             if self._slots.acquire(blocking=False):
-                threading.Thread(
-                    target=self._serve, args=(connection,), name="control-client", daemon=True
-                ).start()
-                continue
+                try:
+                    threading.Thread(
+                        target=self._serve, args=(connection,), name="control-client", daemon=True
+                    ).start()
+                    continue
+                except RuntimeError:  # no more threads: whoever asks later may have one
+                    self._slots.release()
             with contextlib.suppress(OSError), connection:
-                connection.sendall(_line({"error": f"{_MAX_CLIENTS} others are asking already: try again"}))
+                connection.sendall(_line({"error": "too many others are asking already: try again"}))
 
     def _serve(self, connection: socket.socket) -> None:
         try:

@@ -19,7 +19,7 @@ from typing import Any
 from hw.clock import Clock, SystemClock
 from hw.errors import DeviceMisconfigured
 
-from . import __version__, service
+from . import __version__, export, service
 from .account import Account
 from .cloud import twin
 from .cloud.azure import HubOptions
@@ -30,17 +30,17 @@ from .commands.holds import Hold
 from .commands.memory import Remembered
 from .config import Config, ConfigError
 from .control import ControlError, ControlServer
+from .outbox_file import STORE_NAME
 from .parts import find_credential, open_actuators, product_info, read_ca
 from .reading import Entry, Row
 from .reloading import Reloads
 from .safe_file import SafeFile
 from .sampler import Sampler
 from .simulation import SIMULATED, say_what_is_simulated
-from .state import StateLock
 from .stopping import StopRequest
 from .threads import Threads
 from .timekeeping import Timekeeper, read_boot_id
-from .wiring import Run, hub_client, open_journal, wire
+from .wiring import JOURNAL_NAME, Run, discard_journal, hub_client, open_journal, wire
 from .worker import Worker
 
 log = logging.getLogger(__name__)
@@ -84,6 +84,7 @@ class Daemon:
         self._confirmed_boot_s: float | None = None
         self._last_reading: Row | None = None
         self._said = ""
+        self._began = self._clock.monotonic()
         self.run_id = secrets.token_hex(4)
         self._timekeeper = Timekeeper(self._clock, read_boot_id())
         credential, self._no_credential = find_credential(config)
@@ -92,20 +93,20 @@ class Daemon:
             options = replace(options, ca_pem=read_ca(ca_file or config.device.ca_file))
         except CredentialError as error:
             credential, self._no_credential = None, str(error)
-        self.lock = StateLock(config.state_directory)
-        has_stored = any(config.state_directory.glob("outbox.db*"))
+        self.lock = self._reloads.lock(config.state_directory)
+        has_stored = any(config.state_directory.glob(f"{STORE_NAME}*"))
         try:
             actuators = open_actuators(
                 config.actuators, self._clock, wait=True, safe_file=SafeFile.of_service()
             )
         except BaseException:
-            self.lock.release()
+            self._reloads.let_go(self.lock)
             raise
         # from here on nothing fails, so nothing is left open
         simulated = any(sensor.driver in SIMULATED for sensor in config.sensors)
-        self._run = Run(self.run_id, self._timekeeper, simulated)
+        self._run = Run(self.run_id, self._timekeeper, simulated, self._reloads.follows)
         self._journal = open_journal(
-            config.state_directory / "commands.db", self._timekeeper.boot_id, expected=has_stored
+            config.state_directory / JOURNAL_NAME, self._timekeeper.boot_id, expected=has_stored
         )
         parts = self._parts = wire(
             config,
@@ -153,7 +154,7 @@ class Daemon:
             self._let_go()
             raise
         if self._no_credential is not None:
-            log.warning("not sending: %s", self._no_credential)
+            log.warning("not sending: %s", self._no_credential, extra=service.event("no-credential"))
         self._control.start()
         self._threads.start()
 
@@ -191,6 +192,13 @@ class Daemon:
         """Whether this run has to make way for one that goes by ``following``."""
         if self._stopping.take_reload():
             self.following = self._reloads.reread(self._config, self.writer.status.degraded)
+        elif self._reloads.is_to_begin_afresh(
+            self._clock.monotonic() - self._began,
+            has_journal=self.executor.has_journal,
+            degraded=self.writer.status.degraded,
+        ):
+            log.warning("without a command journal: the agent begins afresh", extra=service.event("afresh"))
+            self.following = self._config
         return self.following is not None
 
     def _supervise(self, stuck_before: list[str]) -> list[str]:
@@ -200,7 +208,8 @@ class Daemon:
         self._say(f"stuck: {', '.join(stuck)}" if stuck else self._status_line(), *fed)
         if self.guard.name in stuck:  # nobody brings an actuator back any more: not for as long as a watchdog
             log.critical(
-                "the guard hangs in a driver: the process ends so that its actuators can be made safe"
+                "the guard hangs in a driver: the process ends so that its actuators can be made safe",
+                extra=service.event("failed"),
             )
             self._worker_died(self.guard.name)
         if stuck != stuck_before:
@@ -212,7 +221,7 @@ class Daemon:
         """Tell the service manager ``assignments`` and, if it is another, the unit's status line."""
         if line != self._said:
             self._said = line
-            assignments = (*assignments, f"STATUS={line}")
+            assignments = (*assignments, service.status_assignment(line))
         if assignments:
             service.notify("\n".join(assignments))
 
@@ -266,13 +275,20 @@ class Daemon:
         if self._threads.of(self.writer).stop(max(began + STOP_S - time.monotonic(), _LEAST_S)):
             self.writer.close(self._clock.monotonic())
         else:
-            log.error("the disk does not answer: what was not yet stored is lost")
+            log.error(
+                "the disk does not answer: what was not yet stored is lost", extra=service.event("rows-lost")
+            )
             ended = False
         # last: what the hub was told that we have is journalled, and answered after the next start
         self.executor.close(max(0.0, began + STOP_S - time.monotonic()))
+        if self.executor.journal_damaged:
+            discard_journal(self._config.state_directory / JOURNAL_NAME)
         waiting = self.writer.status.stats.unsent
         log.info("stopped: %d rows wait for the next start", waiting, extra=service.event("stopped"))
-        self.lock.release()
+        if self.following is not None:
+            self._reloads.keep(self.lock)
+        else:
+            self._reloads.let_go(self.lock)
         return ended and sampled
 
     def _drain(self, until: float) -> None:
@@ -291,7 +307,7 @@ class Daemon:
         for sampler in self.samplers:
             sampler.close()
         self.executor.close()
-        self.lock.release()
+        self._reloads.let_go(self.lock)
 
     def _wait_for_first_samples(self) -> None:
         self._wait(
@@ -341,9 +357,14 @@ class Daemon:
             "status": lambda _: self.snapshot(),
             "sample": lambda _: self.snapshot()["sensors"],
             "outbox": lambda _: self.snapshot()["outbox"],
+            "export": self._export,
             "reload": lambda _: self._ask_reload(),
             **self.at_the_mast.operations,
         }
+
+    def _export(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        store = self._config.state_directory / STORE_NAME
+        return {"records": export.page(store, int(request["after"]))}
 
     def _ask_reload(self) -> Mapping[str, Any]:
         """Raises ControlError, with what is wrong, if the configuration stays as it is."""

@@ -4,6 +4,7 @@ The first comes a few minutes after the start, the next a day later each, by the
 moves; starts that follow each other within a boot do not bring it more often. Temperature and power are
 looked at all the time, so that a hot noon and a dip are in the event of the evening. What a machine has not
 is null. Starts are counted in a file of the state directory; where that cannot be written they are null too.
+A reload is no start.
 """
 
 from __future__ import annotations
@@ -98,8 +99,10 @@ class Health:
         clock: Callable[[], BootClock],
         machine: Machine | None = None,
         simulated: bool = False,
+        follows: bool = False,
     ) -> None:
-        """``now``: when the agent starts, CLOCK_BOOTTIME seconds; ``simulated``: stamped on the events."""
+        """``now``: when the agent starts, CLOCK_BOOTTIME seconds; ``simulated``: stamped on the events;
+        ``follows``: whether this process had a run before."""
         self._put = put
         self._directory = state_directory
         self._boot_id = boot_id
@@ -107,6 +110,7 @@ class Health:
         self._clock = clock
         self._machine = machine or Machine()
         self._simulated = simulated
+        self._follows = follows
         self._link = LinkTally(now)
         self._starts: Starts | None = None  # until the first step
         self._remembered = False
@@ -123,9 +127,10 @@ class Health:
     def step(self, now: float) -> float:
         """Look at the machine, and say how it fares where that is due."""
         if self._starts is None:
-            self._starts = self._load().begun(self._boot_id)
+            left = self._load()
+            self._starts = left if self._follows else left.begun(self._boot_id)
             if (said := self._starts.said_boot_s) is not None:
-                self._due = max(self._due, said + _DAY_S)
+                self._due = max(self._due, min(said, now) + _DAY_S)
             self._save(self._starts)
         self._look()
         if now >= self._due:
@@ -180,10 +185,11 @@ class Health:
 
     def _load(self) -> Starts:
         """What the last process left; nothing, if that cannot be read."""
-        with suppress(OSError, ValueError, TypeError):
-            found = Starts(**json.loads((self._directory / _FILE).read_text()))
-            _ = found.starts + found.boots + (found.said_boot_s or 0.0)  # numbers, or it is no file of ours
-            return found
+        with suppress(OSError, ValueError, TypeError, LookupError, OverflowError, RecursionError):
+            found = json.loads((self._directory / _FILE).read_text())
+            said = found["said_boot_s"]
+            said_boot_s = None if said is None else float(said)
+            return Starts(str(found["boot_id"]), int(found["starts"]), int(found["boots"]), said_boot_s)
         return Starts("")
 
     def _save(self, starts: Starts) -> None:

@@ -5,6 +5,7 @@ Thread safety: none needed, nothing is kept here.
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from contextlib import closing, suppress
@@ -46,6 +47,11 @@ CREATE TABLE rejected (
 _SCHEMAS = (_FIRST_SCHEMA, _REJECTED)  # what each version adds to the one before
 SCHEMA_VERSION = len(_SCHEMAS)
 
+STORE_NAME = "outbox.db"
+"""The store in the state directory."""
+
+_MOST_ASIDE = 4
+
 _MAGIC = b"SQLite format 3\x00"
 _VERSION_AT = 60  # user_version in the file's header (sqlite.org/fileformat2.html, 1.3)
 
@@ -69,12 +75,7 @@ def connect(path: Path) -> sqlite3.Connection:
     connection can never write, also if it becomes writable.
     Raises StoreUnreadable (and not a byte has changed), sqlite3.Error and OSError.
     """
-    version = _stored_version(path)
-    if version > SCHEMA_VERSION:
-        raise StoreUnreadable(
-            f"{path}: written by a newer masthead (schema {version}, this one knows {SCHEMA_VERSION}): "
-            "install that version again, or move the file away"
-        )
+    version = _known_version(path)
     if version and is_read_only(path) and not _has_log(path):
         return _frozen(path)
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
@@ -93,6 +94,30 @@ def connect(path: Path) -> sqlite3.Connection:
             db.execute("COMMIT")
         with suppress(sqlite3.OperationalError):  # a full disk: the log can be read as it is
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # else it grows over crashes that follow each other
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def open_to_read(path: Path) -> sqlite3.Connection:
+    """A connection that changes nothing, beside whoever writes, also in the same process.
+
+    The file is left to SQLite: whoever closes it by other means takes from the whole process its locks on it
+    (fcntl(2)), and the next program that looks at the store would remove its log under the writer
+    (sqlite.org/howtocorrupt.html, 2.2).
+    Raises StoreUnreadable, sqlite3.Error and OSError; FileNotFoundError if there is no store.
+    """
+    path.stat()
+    if not os.access(path, os.R_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    if is_read_only(path) and not _has_log(path):
+        db = _frozen(path)
+    else:
+        db = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=10)
+        db.text_factory = methodcaller("decode", "utf-8", "replace")
+    try:
+        _check_version(path, int(db.execute("PRAGMA user_version").fetchone()[0]))
     except BaseException:
         db.close()
         raise
@@ -130,14 +155,39 @@ def is_damaged(error: Exception) -> bool:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a damaged store and its log out of the way; the new name of the store. Raises OSError."""
+    """Rename a damaged store and its log out of the way; the new name of the store. Raises OSError.
+
+    The first few are kept, and the last: a card that fails again and again is not filled with them.
+    """
     number = 1
-    while (aside := path.with_name(f"{path.stem}-damaged-{number}{path.suffix}")).exists():
+    while (aside := _aside(path, number)).exists() and number < _MOST_ASIDE:
         number += 1
     for part in _parts(path):
+        there = _beside(aside, part.name.removeprefix(path.name))
+        there.unlink(missing_ok=True)
         if part.exists():
-            part.rename(_beside(aside, part.name.removeprefix(path.name)))
+            part.rename(there)
     return aside
+
+
+def _aside(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.stem}-damaged-{number}{path.suffix}")
+
+
+def _known_version(path: Path) -> int:
+    """The schema's version; 0 if there is none. Raises StoreUnreadable, sqlite3.Error and OSError."""
+    version = _stored_version(path)
+    _check_version(path, version)
+    return version
+
+
+def _check_version(path: Path, version: int) -> None:
+    """Raises StoreUnreadable."""
+    if version > SCHEMA_VERSION:
+        raise StoreUnreadable(
+            f"{path}: written by a newer masthead (schema {version}, this one knows {SCHEMA_VERSION}): "
+            "install that version again, or move the file away"
+        )
 
 
 def _stored_version(path: Path) -> int:

@@ -7,6 +7,9 @@ Invariants, each with a test of its name in tests/agent/test_reloading.py:
  2. gapless    a reload stores what is half measured, under the next sequence number; nothing is lost.
  3. safe       every actuator is driven safe before it is let go of, and again by the next run.
  4. back       where the new configuration does not start, the old one runs again.
+ 5. alone      nobody else gets hold of the state directory between two runs.
+ 6. afresh     a run that lost its command journal makes way for one that opens it again, by the same
+               configuration: at first after a minute, then ever more seldom, for it may not help.
 
 A reload is a whole stop and a whole start in one process: no part is ever in between two configurations.
 """
@@ -15,6 +18,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol
 
 from hw.errors import HardwareError
@@ -23,10 +27,13 @@ from . import service
 from .config import Config, ConfigError, load
 from .outbox_file import StoreUnreadable
 from .redact import redact
-from .state import StateError
+from .state import StateError, StateLock
 from .stopping import StopRequest
 
 log = logging.getLogger(__name__)
+
+_PATIENCE_S = 60.0
+_MOST_PATIENCE_S = 86_400.0
 
 
 class Reloads:
@@ -35,6 +42,42 @@ class Reloads:
     def __init__(self) -> None:
         self.refused: str | None = None
         """Why what the file says now is not what the agent goes by; None while it does."""
+        self._patience_s = _PATIENCE_S
+        self._lock: StateLock | None = None
+
+    def lock(self, directory: Path) -> StateLock:
+        """The one that the last run left, else one of its own. Raises StateError."""
+        return self._lock or StateLock(directory)
+
+    @property
+    def follows(self) -> bool:
+        """Whether there was a run before."""
+        return self._lock is not None
+
+    def keep(self, lock: StateLock) -> None:
+        """A run ends, and another is to follow."""
+        self._lock = lock
+
+    def let_go(self, lock: StateLock) -> None:
+        """A run ends, or did not begin. What it was left stays, for the next."""
+        if lock is not self._lock:
+            lock.release()
+
+    def ended(self) -> None:
+        """There is no next run."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def is_to_begin_afresh(self, age_s: float, *, has_journal: bool, degraded: str | None) -> bool:
+        """Whether a run of this age is to make way for another by the same configuration."""
+        if has_journal:
+            self._patience_s = _PATIENCE_S
+            return False
+        if degraded is not None or age_s < self._patience_s:
+            return False
+        self._patience_s = min(4 * self._patience_s, _MOST_PATIENCE_S)
+        return True
 
     def reread(self, used: Config, degraded: str | None) -> Config | None:
         """What the file of ``used`` says now; None if the agent stays with what it has.
@@ -85,13 +128,23 @@ def run_all(config: Config, new_run: Callable[[Config], Run], reloads: Reloads, 
 
     Raises what the first does at its start, and what an old configuration does that does not start again.
     """
+    try:
+        return _run_all(config, new_run, reloads, stopping)
+    finally:
+        reloads.ended()
+
+
+def _run_all(
+    config: Config, new_run: Callable[[Config], Run], reloads: Reloads, stopping: StopRequest
+) -> int:
     run = _started(config, new_run)
     while True:
         code = run.serve()
         following = run.following
         if following is None or stopping.is_set() or code != 0:
             return code
-        log.info("the configuration is read anew: %s", following.path, extra=service.event("reload"))
+        if following is not config:
+            log.info("the configuration is read anew: %s", following.path, extra=service.event("reload"))
         try:
             run = _started(following, new_run)
             config = following

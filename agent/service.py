@@ -22,6 +22,7 @@ from .redact import redact
 
 _MOST_RECORDS = 1000
 _FLUSH_S = 0.5
+_LONGEST_STATUS = 900  # of up to four bytes each (src/core/manager.c: NOTIFY_BUFFER_MAX is PIPE_BUF)
 _PRIORITY = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
 
 
@@ -33,7 +34,10 @@ def notify(state: str) -> bool:
     with contextlib.suppress(ImportError):
         from systemd.daemon import notify as systemd_notify
 
-        return bool(systemd_notify(state))
+        try:
+            return bool(systemd_notify(state))
+        except OSError:  # it is being started anew itself, or we are out of descriptors
+            return False
     if not hasattr(socket, "AF_UNIX"):
         return False
     if address.startswith("@"):
@@ -41,7 +45,7 @@ def notify(state: str) -> bool:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
             sender.connect(address)
-            sender.sendall(state.encode())
+            sender.sendall(state.encode(errors="replace"))
     except OSError:
         return False
     return True
@@ -50,6 +54,15 @@ def notify(state: str) -> bool:
 def notify_reloading() -> bool:
     """Tell the service manager that a reload begins; READY=1 ends it (sd_notify(3))."""
     return notify(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+
+
+def status_assignment(line: str) -> str:
+    """``STATUS=`` with ``line``, as one line of Unicode, short enough for a message that has more to say:
+    systemd takes no notice of one of more than 4096 bytes, whatever else is in it."""
+    text = " ".join(line.split())
+    if len(text) > _LONGEST_STATUS:
+        text = text[: _LONGEST_STATUS - 1] + "…"
+    return "STATUS=" + text.encode(errors="replace").decode()
 
 
 def is_managed() -> bool:
@@ -100,7 +113,7 @@ def under_journald() -> bool:
     """Whether standard error goes to journald (sd-daemon(3)): other programs inherit the variable too."""
     try:
         found = os.fstat(sys.stderr.fileno())
-    except (OSError, ValueError):
+    except (OSError, ValueError, AttributeError):  # closed, and then Python has none
         return False
     return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
 

@@ -30,7 +30,7 @@ class StateLock:
                 "set device.state_directory to one that this user may write"
             ) from error
         holder = ""
-        if not _lock(self._fd):
+        if not (_lock(self._fd) and _folder_is_free(directory, self._fd)):
             with contextlib.suppress(OSError):
                 holder = os.pread(self._fd, 32, 0).decode(errors="replace").strip()
             self.release()
@@ -56,23 +56,45 @@ class StateLock:
 
 
 def _open(directory: Path) -> int:
-    """The lock file, or on a card that has become read-only the directory itself: both can be locked."""
+    """The lock file, also on a card that has become read-only; where there is none and none can be made the
+    directory itself. Any of them can be locked."""
+    flags = os.O_CLOEXEC | os.O_NOFOLLOW
     try:
-        return os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        return os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | flags, 0o600)
     except OSError as error:
-        if error.errno != errno.EROFS:
+        if error.errno not in (errno.EROFS, errno.ENOSPC, errno.EDQUOT):
             raise
+    try:
+        return os.open(directory / _LOCK, os.O_RDONLY | flags)
+    except FileNotFoundError:
         return os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
 
 
-def _lock(fd: int) -> bool:
-    """Take the lock without waiting; True if we have it, or where the platform has no such locks."""
+def _folder_is_free(directory: Path, fd: int) -> bool:
+    """Whether nobody but ``fd`` has locked the directory, for want of a file that is there by now."""
+    try:
+        folder = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return True
+    try:
+        return os.path.samestat(os.fstat(folder), os.fstat(fd)) or _lock(folder, needed=False)
+    finally:
+        os.close(folder)
+
+
+def _lock(fd: int, *, needed: bool = True) -> bool:
+    """Take the lock without waiting; True if we have it, or where the platform has no such locks.
+
+    Not ``needed``: also where the file system cannot lock ``fd``.
+    """
     try:
         import fcntl
     except ImportError:
         return True
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError:
+        return not needed
     return True

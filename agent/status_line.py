@@ -18,12 +18,16 @@ def status_line(
     confirmed: str | None,
     held: Sequence[str],
     refused: str | None,
+    degraded: str | None = None,
 ) -> str:
     """``link``: None without a credential; ``confirmed``: when the hub took something last; ``held``: who
-    holds; ``refused``: why the configuration's file is not the configuration."""
+    holds; ``refused``: why the configuration's file is not the configuration; ``degraded``: why readings are
+    in memory only."""
     parts = [", ".join(f"{sampler.sensor_id} {_wind(sampler)}" for sampler in samplers), _hub(link)]
     parts[1] += f", {waiting} waiting" + (f", confirmed {confirmed}" if confirmed else "")
     parts += [f"held {where}" for where in held]
+    if degraded is not None:
+        parts.insert(0, f"READINGS IN MEMORY ONLY ({degraded})")
     if refused is not None:
         parts.insert(0, f"CONFIGURATION NOT TAKEN ({refused})")
     return "; ".join(parts)

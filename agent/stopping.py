@@ -42,8 +42,10 @@ class StopRequest:
 
     def take_reload(self) -> bool:
         """Whether that was asked since the last call."""
-        asked, self._reload = self._reload, False
-        return asked
+        if not self._reload:
+            return False
+        self._reload = False  # only here: what a signal asks for meanwhile must not be wiped out
+        return True
 
     def wait(self, timeout_s: float) -> bool:
         """Wait until it is set or a reload is asked, for ``timeout_s`` at most; whether it is set."""

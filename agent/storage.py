@@ -187,7 +187,8 @@ class Storage:
             self._disk.close()
             self._disk = None
         if len(self._memory):
-            log.error("outbox: %d rows stood in memory only and are lost", len(self._memory))
+            lost = len(self._memory)
+            log.error("outbox: %d rows stood in memory only and are lost", lost, extra=event("rows-lost"))
 
     # --- failures
 
@@ -289,7 +290,8 @@ class Storage:
             self._degrade(sqlite3.OperationalError(f"{error}; {worse}"), now)
             return
         self._disk.skip_to(following)
-        log.error("outbox: the store is damaged (%s): set aside as %s, a new one begins", error, aside)
+        log.error("outbox: the store is damaged (%s): set aside as %s, a new one begins",
+                  error, aside, extra=event("store-damaged"))  # fmt: skip
         self._announce("store-damaged", now, reason=str(error), setAside=aside.name)
 
     def _open(self, now: float) -> Outbox:

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from . import service
 from .batching import METERING_UNIT_BYTES, Batcher
 from .cloud import HubClient, twin
 from .cloud.azure import AzureHubClient, HubOptions
@@ -24,6 +25,7 @@ from .commands.timeliness import CommandRules
 from .config import Config
 from .health import Health
 from .outbox import Outbox
+from .outbox_file import STORE_NAME
 from .parts import open_sensor
 from .reading import Row
 from .sampler import Sampler
@@ -35,14 +37,19 @@ from .writer import OutboxWriter
 
 log = logging.getLogger(__name__)
 
+JOURNAL_NAME = "commands.db"
+"""The command journal in the state directory."""
+
 
 @dataclass(frozen=True)
 class Run:
-    """What all parts of a run have in common. ``simulated``: whether a sensor of it invents its values."""
+    """What all parts of a run have in common. ``simulated``: whether a sensor of it invents its values;
+    ``follows``: whether there was a run before in this process."""
 
     id: str
     timekeeper: Timekeeper
     simulated: bool
+    follows: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,12 +102,31 @@ def open_journal(path: Path, boot_id: str, *, expected: bool) -> OpenedJournal:
             if not is_damaged(error):
                 raise
             aside = set_aside(path)
-            log.error("the command journal is damaged (%s): set aside as %s, a new one begins", error, aside)
+            log.error(
+                "the command journal is damaged (%s): set aside as %s, a new one begins",
+                error, aside, extra=service.event("journal-damaged"),
+            )  # fmt: skip
             event = {"event": "journal-damaged", "reason": str(error), "setAside": aside.name}
             return OpenedJournal(Journal(path, boot_id), event, ids_known=False)
     except (sqlite3.Error, OSError) as error:
-        log.error("no command journal (%s): only commands towards safe are obeyed", error)
+        log.error(
+            "no command journal (%s): only commands towards safe are obeyed",
+            error,
+            extra=service.event("journal-lost"),
+        )
         return OpenedJournal(None, {"event": "journal-lost", "reason": str(error)})
+
+
+def discard_journal(path: Path) -> None:
+    """Set a damaged journal aside that nobody has open: the next run finds none, and says so."""
+    try:
+        aside = set_aside(path)
+    except OSError as error:
+        log.error("the command journal is damaged and cannot be set aside: %s", error)
+    else:
+        log.error(
+            "the command journal is damaged: set aside as %s", aside, extra=service.event("journal-damaged")
+        )
 
 
 def wire(
@@ -153,6 +179,7 @@ def wire(
         outbox=lambda: writer.status,
         clock=run.timekeeper.read,
         simulated=run.simulated,
+        follows=run.follows,
     )
 
     def on_link(up: bool, now: float) -> None:
@@ -181,7 +208,7 @@ def wire(
 def _writer(config: Config, run: Run) -> OutboxWriter:
     boot_id, outbox = run.timekeeper.boot_id, config.outbox
     storage = Storage(
-        config.state_directory / "outbox.db",
+        config.state_directory / STORE_NAME,
         lambda path: Outbox(
             path,
             run=run.id,

@@ -13,6 +13,8 @@ from typing import Protocol
 
 from hw.clock import Clock
 
+from .service import event
+
 log = logging.getLogger(__name__)
 
 _LONGEST_WAIT_S = 2.0  # the wait stands still in a suspend, the clock does not: look at it again
@@ -85,6 +87,7 @@ class WorkerThread:
                 "%s failed; the process ends so that it can be started afresh",
                 self.worker.name,
                 exc_info=True,
+                extra=event("failed"),
             )
             self._on_death(self.worker.name)
 

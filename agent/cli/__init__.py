@@ -27,6 +27,7 @@ _COMMANDS = {
     "release": ("agent.cli.device:release_command", "End manual mode."),
     "reload": ("agent.cli.reload:reload_command", "Have the running agent read its configuration anew."),
     "outbox": ("agent.cli.device:outbox_command", "Show what waits for the hub."),
+    "export": ("agent.cli.export:export_command", "Write the stored readings as CSV."),
     "hub": ("agent.cli.hub:hub_command", "Run a local IoT Hub."),
     "device": ("agent.cli.devices:device_command", "Create, show and delete the hub's devices."),
     "send": ("agent.cli.send:send_command", "Send a message to a device."),

@@ -50,13 +50,22 @@ def one_line_errors() -> Iterator[None]:
     """What a person can mend is told in lines, not in a traceback."""
     from agent.cloud.credentials import CredentialError
     from agent.control import ControlError
+    from agent.export import ExportError
     from agent.outbox_file import StoreUnreadable
     from agent.state import StateError
     from hw.errors import HardwareError
 
     try:
         yield
-    except (ConfigError, StateError, StoreUnreadable, ControlError, HardwareError, CredentialError) as error:
+    except (
+        ConfigError,
+        StateError,
+        StoreUnreadable,
+        ControlError,
+        ExportError,
+        HardwareError,
+        CredentialError,
+    ) as error:
         raise click.ClickException(str(error)) from error
 
 
@@ -83,7 +92,7 @@ def ends_process(command: Callable[..., int]) -> Callable[..., None]:
             code = command(*args, **kwargs)
         finally:
             flush_logging()
-        with suppress(OSError):
+        with suppress(OSError, AttributeError):  # where it was closed there is none
             sys.stdout.flush()
         os._exit(code)
 

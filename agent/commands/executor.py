@@ -29,6 +29,7 @@ from hw.actuator import Value
 from hw.errors import HardwareError
 
 from ..cloud import CloudMessage, MethodCall
+from ..outbox_file import is_damaged
 from ..reading import Entry
 from ..service import event
 from ..timekeeping import Timekeeper
@@ -103,6 +104,7 @@ class Executor:
         self._queue: deque[_Task] = deque()
         self._unwritten: dict[int, dict[str, Any]] = {}  # outcomes that the journal did not take
         self._received = 0
+        self.journal_damaged = False
         self.last_received_boot_s: float | None = None
 
     # --- any thread
@@ -131,6 +133,11 @@ class Executor:
         self._enqueue(message, command, command.command_id or str(uuid.uuid4()), call)
 
     @property
+    def has_journal(self) -> bool:
+        """Whether there is one that can be believed; without, ever only what is towards safe is obeyed."""
+        return self._journal is not None and not self.journal_damaged
+
+    @property
     def received(self) -> int:
         """Messages and calls since the start."""
         return self._received
@@ -155,6 +162,7 @@ class Executor:
                 raise sqlite3.OperationalError("there is none")
             return self._journal.add(command_id, named, message)
         except sqlite3.Error as error:
+            self._note(error)
             log.error("the command journal cannot be written (%s): %s", error, _ONLY_SAFE)
             return Arrival(UNJOURNALLED, "", command_id, named, message, self._timekeeper.boot_id)
 
@@ -167,6 +175,7 @@ class Executor:
         try:
             unposted, unfinished = self._journal.unposted(), self._journal.unfinished()
         except sqlite3.Error as error:
+            self._note(error)
             log.error("the command journal cannot be read (%s): earlier commands stay unanswered", error)
             return
         for arrival in unposted:
@@ -252,6 +261,7 @@ class Executor:
         try:
             return self._journal.earlier(arrival), True
         except sqlite3.Error as error:
+            self._note(error)
             log.error("the command journal cannot be read (%s): %s", error, _ONLY_SAFE)
             return None, False
 
@@ -304,6 +314,7 @@ class Executor:
         try:
             self._journal.finish(arrival.number, outcome)
         except sqlite3.Error as error:
+            self._note(error)
             self._unwritten[arrival.number] = outcome
             log.error("the outcome of command %s could not be journalled: %s", arrival.command_id, error)
 
@@ -336,7 +347,12 @@ class Executor:
         try:
             self._journal.mark_posted(number)
         except sqlite3.Error as error:
+            self._note(error)
             log.error("the journal cannot be written: %s", error)
+
+    def _note(self, error: Exception) -> None:
+        """A damaged journal stays so, unlike a full card: whoever runs us sets it aside."""
+        self.journal_damaged |= is_damaged(error)
 
 
 def _number(outcome: Mapping[str, Any]) -> int:

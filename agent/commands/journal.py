@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from ..cloud import CloudMessage
+from ..outbox_file import StoreDamaged
 
 SCHEMA_VERSION = 1
 _TRIM_EVERY = 1000
@@ -139,7 +140,18 @@ class Journal:
             Arrival(
                 number, token, command_id, digest,
                 CloudMessage(body or b"", received, message_id, expires=expires),
-                boot, json.loads(outcome) if outcome else None,
+                boot, _outcome(outcome),
             )
             for number, token, command_id, digest, body, received, message_id, expires, boot, outcome in found
         ]  # fmt: skip
+
+
+def _outcome(text: str | None) -> dict[str, Any] | None:
+    """A stored outcome. Raises StoreDamaged."""
+    try:
+        outcome = json.loads(text) if text else None
+    except (ValueError, TypeError, RecursionError) as error:
+        raise StoreDamaged(f"a stored outcome is no JSON: {error}") from error
+    if not isinstance(outcome, dict | None):
+        raise StoreDamaged("a stored outcome is no JSON object")
+    return outcome

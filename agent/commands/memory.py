@@ -78,6 +78,8 @@ class GuardMemory:
                     log.error("holds and alarms would not survive a restart: %s: %s", self._path, error)
                 self._failed = True
                 return False
+            if self._failed:
+                log.info("holds and alarms are kept again: %s", self._path)
             self._saved, self._failed = remembered, False
             return True
 

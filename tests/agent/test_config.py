@@ -181,9 +181,15 @@ def test_auto_is_an_error_on_a_board(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_what_cannot_be_read_says_so(tmp_path: Path) -> None:
-    """No file, no text."""
+    """No file, no text, and one that takes longer to read than a watchdog waits."""
     path = tmp_path / "m.toml"
     with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        load(path)
+    path.write_bytes(b"#" * (1 << 20))
+    with pytest.raises(ConfigError, match="sensor: "):
+        load(path)
+    path.write_bytes(b"#" * (10 << 20))
+    with pytest.raises(ConfigError, match="longer than 1048576 bytes: this is no configuration"):
         load(path)
     path.write_bytes(b"# caf\xe9\n")
     with pytest.raises(ConfigError, match=r"m\.toml: is not UTF-8 \(byte 5\)"):

@@ -37,7 +37,9 @@ class FakeMachine(Machine):
 class Agent:
     """One run of the agent, as far as its health goes."""
 
-    def __init__(self, state: Path, now: float = 0.0, boot_id: str = "boot-1") -> None:
+    def __init__(
+        self, state: Path, now: float = 0.0, boot_id: str = "boot-1", *, follows: bool = False
+    ) -> None:
         self.said: list[Entry] = []
         self.machine = FakeMachine()
         self.outbox = WriterStatus(OutboxStats(5, 7, 13, 8192, 1 << 20, 0, None, 2), 12, 7, 5, 0, 3, None, ())
@@ -50,6 +52,7 @@ class Agent:
             clock=lambda: BootClock(0.0, True),
             machine=self.machine,
             simulated=True,
+            follows=follows,
         )
 
     def run(self, begin: float, end: float) -> list[dict[str, Any]]:
@@ -145,6 +148,14 @@ def test_starts_are_counted_until_they_are_said(tmp_path: Path) -> None:
     assert (body["starts"], body["boots"]) == (0, 0)
 
 
+def test_a_reload_is_no_start(tmp_path: Path) -> None:
+    """Many starts are a sign of a bad supply; and it brings no event more often."""
+    assert len(Agent(tmp_path).run(0.0, FIRST)) == 1
+    assert Agent(tmp_path, 400.0, follows=True).run(400.0, 500.0) == []
+    (body,) = Agent(tmp_path, 600.0, follows=True).run(600.0, FIRST + DAY)
+    assert (body["starts"], body["boots"]) == (0, 0)
+
+
 def test_starts_in_a_row_bring_one_event_a_day(tmp_path: Path) -> None:
     """A service that is started again and again fills no quota; another boot may say it anew."""
     assert len(Agent(tmp_path).run(0.0, 1000.0)) == 1
@@ -155,11 +166,28 @@ def test_starts_in_a_row_bring_one_event_a_day(tmp_path: Path) -> None:
     assert len(Agent(tmp_path, 5.0, "boot-2").run(5.0, 5.0 + FIRST)) == 1
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"boot_id": 1, "starts": "x"}', '{"other": 1}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "", "{", "[]", "[" * 200_000, '{"boot_id": 1, "starts": "x"}', '{"other": 1}',
+        '{"boot_id": "", "starts": NaN, "boots": 0, "said_boot_s": null}',
+        '{"boot_id": "", "starts": 1e999, "boots": 0, "said_boot_s": null}',
+    ],
+)  # fmt: skip
 def test_a_damaged_count_begins_anew(tmp_path: Path, content: str) -> None:
     """It is no reason to fail."""
     (tmp_path / "health.json").write_text(content)
     (body,) = Agent(tmp_path).run(0.0, FIRST)
+    assert body["starts"] == 1
+
+
+@pytest.mark.parametrize("said", ["1e12", "1e999", "NaN"])
+def test_a_damaged_time_silences_nobody(tmp_path: Path, said: str) -> None:
+    """An event that was said in the future of this boot was said now at the latest."""
+    (tmp_path / "health.json").write_text(
+        f'{{"boot_id": "boot-1", "starts": 0, "boots": 0, "said_boot_s": {said}}}'
+    )
+    (body,) = Agent(tmp_path).run(0.0, DAY)
     assert body["starts"] == 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -10,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from agent import service
+from agent import daemon, reloading, service
 from agent.commands.actuation import LOCAL
 from agent.commands.asking import result
 from agent.config import Config, ConfigError, load
 from agent.control import ControlClient, ControlError
 from agent.daemon import Daemon
 from agent.reloading import Reloads, run_all
+from agent.state import StateError, StateLock
 from agent.status import describe
 from agent.stopping import StopRequest
 from hw import board, registry
@@ -312,6 +314,90 @@ def test_back(mast: Mast, caplog: pytest.LogCaptureFixture) -> None:
     assert "the configuration is not taken" in caplog.text
 
 
+def test_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not between two runs, nor where the second does not start and the first runs again; but after them."""
+    mast = Mast(tmp_path)
+    mast.write()
+    new_run, refused = mast._new_run, []
+
+    def come_between(config: Config) -> Daemon:
+        if mast.runs:
+            with pytest.raises(StateError, match="in use by another masthead") as error:
+                StateLock(mast.state)
+            refused.append(error)
+        return new_run(config)
+
+    monkeypatch.setattr(mast, "_new_run", come_between)
+    mast.start().reload()
+    mast.write(more='[actuators.absent]\ndriver = "absent"\n')
+    mast.reload()
+    mast.stop()
+    assert mast.codes == [0]
+    assert len(refused) == 3
+    StateLock(mast.state).release()
+
+
+def test_afresh() -> None:
+    """After a minute without a journal, then ever more seldom; never while readings are in memory only."""
+    reloads, day = Reloads(), 86_400.0
+
+    def begins(age_s: float, *, has_journal: bool = False, degraded: str | None = None) -> bool:
+        return reloads.is_to_begin_afresh(age_s, has_journal=has_journal, degraded=degraded)
+
+    assert not begins(day, has_journal=True)
+    assert not begins(59.0)
+    assert not begins(day, degraded="disk full")
+    assert [begins(age) for age in (60.0, 239.0, 240.0, 960.0)] == [True, False, True, True]
+    assert all(begins(day) for _ in range(9))
+    assert not begins(day - 1.0)
+    assert not begins(day, has_journal=True)
+    assert begins(60.0)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reloading, "_PATIENCE_S", 0.0)
+    monkeypatch.setattr(daemon, "_SUPERVISE_S", 0.05)
+
+
+@pytest.mark.usefixtures("quick")
+def test_afresh_when_the_journal_can_be_had_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It could not be opened at the start: commands are obeyed as soon as it can, without a restart."""
+    mast = Mast(tmp_path)
+    mast.write()
+    (mast.state / "commands.db").mkdir(parents=True)
+    mast.start().until_run(2)
+    assert not mast.runs[0].executor.has_journal
+    (mast.state / "commands.db").rmdir()
+    wait_for(lambda: mast.runs[-1].executor.has_journal, "a run with a journal")
+    mast.stop()
+    assert mast.codes == [0]
+    assert "the configuration is read anew" not in caplog.text
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("outcome", ['{"status": ', "[1]", "7"])
+def test_afresh_without_a_damaged_journal(tmp_path: Path, outcome: str) -> None:
+    """One whose damage shows only when it is read is set aside: the agent comes up, held from the cloud."""
+    first = Mast(tmp_path)
+    first.write()
+    first.start().stop()
+    with sqlite3.connect(first.state / "commands.db") as db:
+        db.execute(
+            "INSERT INTO arrivals (token, digest, boot_id, received_boot_s, outcome) "
+            "VALUES ('t', 'd', 'b', 0, ?)",
+            (outcome,),
+        )
+    db.close()
+    mast = Mast(tmp_path)
+    mast.start().until_run(2)
+    wait_for(lambda: mast.runs[-1].executor.has_journal, "a run with a journal")
+    mast.stop()
+    assert [origin.value for origin in mast.runs[-1].guard.remembered.holds] == ["from the cloud"]
+    assert (mast.state / "commands-damaged-1.db").exists()
+    assert "journal-damaged" in str(mast.rows())
+
+
 def test_asked_during_the_start_it_is_done_after_it(tmp_path: Path) -> None:
     """A signal that comes before the first run serves loses nothing: there is a second run."""
     mast = Mast(tmp_path)
@@ -362,3 +448,11 @@ def test_what_hangs_ends_the_process_instead(mast: Mast, monkeypatch: pytest.Mon
         assert len(mast.runs) == 1
     finally:
         go_on.set()
+
+
+def test_starts_are_the_processs(mast: Mast) -> None:
+    """A reload is none: many of them are to be a sign of trouble."""
+    for _ in range(2):
+        wait_for((mast.state / "health.json").exists, "the count of starts")
+        mast.reload()
+    wait_for(lambda: json.loads((mast.state / "health.json").read_text())["starts"] == 1, "the count to stay")

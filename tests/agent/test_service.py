@@ -67,6 +67,46 @@ def test_systemd_python_does_the_talking_where_it_is(monkeypatch: pytest.MonkeyP
     assert told == ["READY=1"]
 
 
+def test_a_service_manager_that_does_not_take_it_ends_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be starting anew itself: sd_notify(3) fails then, and systemd-python raises that."""
+
+    def fail(state: str) -> bool:
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    daemon = types.ModuleType("systemd.daemon")
+    daemon.notify = fail  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "systemd", types.ModuleType("systemd"))
+    monkeypatch.setitem(sys.modules, "systemd.daemon", daemon)
+    monkeypatch.setenv("NOTIFY_SOCKET", "/anywhere")
+    assert not service.notify("WATCHDOG=1")
+
+
+@pytest.mark.parametrize("line", ["\N{SNOWMAN}" * 9000, "x" * 9000, "\udcff" * 9000])
+def test_a_status_leaves_room_for_what_else_is_told(line: str) -> None:
+    """systemd takes no notice of more than 4096 bytes: neither of a READY=1 nor of a WATCHDOG=1 in them."""
+    assert len(service.status_assignment(line).encode()) < 4000
+
+
+def test_a_status_is_one_line() -> None:
+    """What it quotes assigns nothing."""
+    said = service.status_assignment("not taken (a\nSTOPPING=1\r\n b \udcff)")
+    assert said == "STATUS=not taken (a STOPPING=1 b ?)"
+
+
+def test_without_standard_error_nothing_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A closed one is none at all for Python; the agent runs."""
+    root = logging.getLogger()
+    before = root.handlers, root.level
+    monkeypatch.setattr(sys, "stderr", None)
+    try:
+        service.setup_logging()
+        logging.getLogger("agent").error("heard by nobody")
+        service.flush_logging()
+    finally:
+        root.handlers, root.level = before[0], before[1]
+    assert not service.under_journald()
+
+
 def test_a_reload_is_told_with_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """The service manager tells one that began before it asked from the one that it asked for."""
     told: list[str] = []

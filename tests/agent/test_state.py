@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import stat
 import subprocess
@@ -75,3 +77,43 @@ def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
             StateLock(state)
     assert other.read_text() == "somebody else's"
     assert not (tmp_path / "missing").exists()
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.ENOSPC])
+@pytest.mark.parametrize("existed", [True, False])
+def test_one_that_began_on_a_bad_card_is_not_joined_by_another_when_it_is_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, existed: bool
+) -> None:
+    """It was read-only, or full: the lock is held all the same, on the file that there is or without one."""
+    if existed:
+        StateLock(tmp_path).release()
+    really_open = os.open
+
+    def bad_card(path: Path, flags: int, mode: int = 0o777) -> int:
+        if flags & (os.O_RDWR | os.O_CREAT):
+            raise OSError(number, os.strerror(number))
+        return really_open(path, flags, mode)
+
+    with monkeypatch.context() as card:
+        card.setattr(os, "open", bad_card)
+        first = StateLock(tmp_path)
+        with pytest.raises(StateError, match="in use"):
+            StateLock(tmp_path)
+    with pytest.raises(StateError, match="in use"):
+        StateLock(tmp_path)
+    first.release()
+    StateLock(tmp_path).release()
+
+
+def test_a_file_system_that_locks_no_folders_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its file is lock enough."""
+    really_lock = fcntl.flock
+
+    def files_only(fd: int, how: int) -> None:
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        really_lock(fd, how)
+
+    monkeypatch.setattr(fcntl, "flock", files_only)
+    with StateLock(tmp_path), pytest.raises(StateError, match="in use"):
+        StateLock(tmp_path)

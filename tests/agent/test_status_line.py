@@ -40,6 +40,10 @@ def line(link: LinkStatus | None = UP, **more: Any) -> str:
             line(refused="masthead.toml: not valid TOML"),
             "CONFIGURATION NOT TAKEN (masthead.toml: not valid TOML); top 7.0 m/s; hub connected, 0 waiting",
         ),
+        (
+            line(degraded="database or disk is full"),
+            "READINGS IN MEMORY ONLY (database or disk is full); top 7.0 m/s; hub connected, 0 waiting",
+        ),
     ],
 )
 def test_a_person_reads_it(said: str, expected: str) -> None:

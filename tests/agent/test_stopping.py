@@ -39,3 +39,29 @@ def test_for_a_service_a_hangup_asks_for_a_reload(stopping: StopRequest) -> None
     while not stopping.wait(3600):
         pass
     assert stopping.is_set()
+
+
+def test_what_is_asked_for_while_it_is_looked_at_is_not_forgotten() -> None:
+    """A signal comes between any two steps, so also right after the look."""
+
+    class Interrupted(StopRequest):
+        """A signal asks as soon as it was looked whether anybody did."""
+
+        asked = False
+        signals = 0
+
+        @property
+        def _reload(self) -> bool:  # type: ignore[override]
+            seen = self.asked
+            if self.signals:
+                self.signals -= 1
+                self.ask_reload()
+            return seen
+
+        @_reload.setter
+        def _reload(self, asked: bool) -> None:
+            self.asked = asked
+
+    request = Interrupted()
+    request.signals = 1
+    assert [request.take_reload(), request.take_reload()] == [False, True]

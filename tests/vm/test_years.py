@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from .hub import CA_FILE, HubBeside
-from .mast import BEACON, CONFIG_TEXT, PYTHON, Mast
+from .mast import BEACON, CONFIG_TEXT, MASTHEAD, PYTHON, Mast
+from .mast import CONFIG as MAST_CONFIG
 
 LOADED = 8
 CONFIG = (
@@ -52,6 +53,14 @@ def _stored(mast: Mast) -> int:
     return int(mast.outbox()["nextSequence"]) - 1
 
 
+def _fill(mast: Mast) -> None:
+    """Not a byte is left on the disk."""
+    mast.machine.run(
+        f"fallocate -l $(df --output=avail -B1 / | tail -1) {_FILL}; cat /dev/zero >>{_FILL} 2>&1; true",
+        timeout=120,
+    )
+
+
 def _outcomes(site: HubBeside) -> list[tuple[str, str | None]]:
     return [(told["status"], told["reason"]) for told in site.objects() if "commandId" in told]
 
@@ -89,10 +98,7 @@ def test_a_network_that_is_lost(mast: Mast, site: HubBeside) -> None:
 @pytest.mark.long
 def test_a_full_disk(mast: Mast, site: HubBeside) -> None:
     """The agent runs on and says so; when there is room again nothing it counted is missing."""
-    mast.machine.run(
-        f"fallocate -l $(df --output=avail -B1 / | tail -1) {_FILL}; cat /dev/zero >>{_FILL} 2>&1; true",
-        timeout=120,
-    )
+    _fill(mast)
     try:
         site.unreachable()
         site.eventually(lambda: mast.outbox()["inMemory"] >= 3 * LOADED, "rows with a full disk")
@@ -102,6 +108,28 @@ def test_a_full_disk(mast: Mast, site: HubBeside) -> None:
         mast.machine.run(f"rm {_FILL}")
     site.eventually(lambda: mast.outbox()["degraded"] is None, "the way back to the disk")
     site.reachable(mast.machine)
+    site.all_arrive(_stored(mast))
+
+
+@pytest.mark.long
+def test_a_disk_that_was_full_at_the_start(mast: Mast, site: HubBeside) -> None:
+    """The agent runs and can be asked; with room again it stores, and opens its journal by itself."""
+    mast.stop()
+    mast.machine.run(f"rm -f {_STATE}/commands.db*")
+    _fill(mast)
+    try:
+        mast.start()
+        site.eventually(lambda: mast.outbox()["inMemory"] >= LOADED, "rows with a full disk")
+    finally:
+        mast.machine.run(f"rm {_FILL}")
+    site.eventually(lambda: mast.outbox()["degraded"] is None, "the way back to the disk")
+    site.eventually(lambda: mast.machine.run(f"find {_STATE} -name commands.db"), "a journal of commands")
+    mast.machine.run(f"{MASTHEAD} release --config {MAST_CONFIG}")
+    on = b'{"command": "set", "actuator": "beacon", "value": true, "for": 60}'
+    site.hub.send_c2d("mast-1", on, message_id="c-full")
+    site.eventually(lambda: mast.level(BEACON) == 1, "the beacon")
+    site.hub.send_c2d("mast-1", b'{"command": "stop", "actuator": "beacon"}')
+    site.eventually(lambda: mast.level(BEACON) == 0, "the beacon, off")
     site.all_arrive(_stored(mast))
 
 

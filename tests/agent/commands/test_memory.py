@@ -84,7 +84,8 @@ def test_durable_the_same_is_not_written_twice(tmp_path: Path) -> None:
 def test_durable_a_full_disk_is_told_and_tried_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nobody is promised anything meanwhile, and one line says so."""
+    """Nobody is promised anything meanwhile, and one line says so, and one that it is over."""
+    caplog.set_level("INFO")
 
     class Full(GuardMemory):
         full = True
@@ -101,6 +102,7 @@ def test_durable_a_full_disk_is_told_and_tried_again(
     memory.full = False
     assert memory.save(lambda: HELD)
     assert load(tmp_path) == HELD
+    assert caplog.text.count("kept again") == 1
     memory.full = True
     assert not memory.save(lambda: ALARMED)
     assert caplog.text.count("would not survive a restart") == 2
