@@ -60,9 +60,8 @@ def write(path: Path, config_path: Path, *, network: bool = True) -> list[tuple[
     """
     if path.exists():
         raise FileExistsError(f"{path} exists")
-    fd, name = tempfile.mkstemp(
-        prefix=f".{path.name}.", dir=path.parent
-    )  # 0600, and said now if it cannot be
+    # of mode 0600; before the collecting, for it may be that it cannot be made
+    fd, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     new = Path(name)
     try:
         with os.fdopen(fd, "wb") as file:

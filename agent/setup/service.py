@@ -56,10 +56,8 @@ def wait_for_reading(
             if told["link"]["state"] == "off":
                 raise SetupError(f"nothing is sent: {told['link']['lastError']}")
             why = _missing(told)
-            if told["link"]["state"] != "up" and (trouble := told["link"]["lastError"]) not in (
-                None,
-                *troubles,
-            ):
+            trouble = None if told["link"]["state"] == "up" else told["link"]["lastError"]
+            if trouble not in troubles:
                 troubles.add(trouble)
                 tell(why)
         sleep(_LOOK_EVERY_S)
