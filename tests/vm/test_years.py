@@ -123,8 +123,10 @@ def test_a_disk_that_was_full_at_the_start(mast: Mast, site: HubBeside) -> None:
     finally:
         mast.machine.run(f"rm {_FILL}")
     site.eventually(lambda: mast.outbox()["degraded"] is None, "the way back to the disk")
-    site.eventually(lambda: mast.machine.run(f"find {_STATE} -name commands.db"), "a journal of commands")
-    mast.machine.run(f"{MASTHEAD} release --config {MAST_CONFIG}")
+    journal = f"find {_STATE} -name commands.db -size +0"
+    site.eventually(lambda: mast.machine.run(journal), "a journal of commands")
+    release = f"{MASTHEAD} release --config {MAST_CONFIG}"  # which were obeyed before is not known
+    site.eventually(lambda: mast.machine.attempt(release).returncode == 0, "the agent, begun afresh")
     on = b'{"command": "set", "actuator": "beacon", "value": true, "for": 60}'
     site.hub.send_c2d("mast-1", on, message_id="c-full")
     site.eventually(lambda: mast.level(BEACON) == 1, "the beacon")
