@@ -11,6 +11,7 @@ import json
 import os
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -91,8 +92,9 @@ def find(given: Path | None) -> Path:
         return path
     places = [Path("~/.config/masthead/masthead.toml").expanduser(), Path("/etc/masthead/masthead.toml")]
     for path in places:
-        if path.is_file():
-            return path
+        with suppress(PermissionError):  # a home that is not this user's, as with sudo -u
+            if path.is_file():
+                return path
     raise ConfigError(
         f"no configuration file at {places[0]} or {places[1]}: copy deploy/masthead.toml to one of them, "
         "give --config FILE, or try `masthead demo`"

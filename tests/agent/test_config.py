@@ -213,6 +213,25 @@ def test_the_file_is_looked_for_in_order(tmp_path: Path, monkeypatch: pytest.Mon
     assert load(find(None)).path == named
 
 
+def test_a_home_that_may_not_be_entered_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with `sudo -u masthead`, which may leave HOME as it was."""
+    entered: list[Path] = []
+
+    def is_file(path: Path) -> bool:
+        entered.append(path)
+        if path.is_relative_to(tmp_path):
+            raise PermissionError(13, "Permission denied")
+        return True
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("MASTHEAD_CONFIG", raising=False)
+    monkeypatch.setattr(Path, "is_file", is_file)
+    assert find(None) == Path("/etc/masthead/masthead.toml")
+    assert entered[0].is_relative_to(tmp_path)
+
+
 def test_where_there_is_none_the_places_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With what to do about it."""
     monkeypatch.setenv("HOME", str(tmp_path))
