@@ -192,7 +192,7 @@ class Daemon:
         """Whether this run has to make way for one that goes by ``following``."""
         if self._stopping.take_reload():
             self.following = self._reloads.reread(self._config, self.writer.status.degraded)
-        elif self._reloads.is_to_begin_afresh(
+        elif self._reloads.take_afresh(
             self._clock.monotonic() - self._began,
             has_journal=self.executor.has_journal,
             degraded=self.writer.status.degraded,

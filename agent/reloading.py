@@ -69,8 +69,11 @@ class Reloads:
             self._lock.release()
             self._lock = None
 
-    def is_to_begin_afresh(self, age_s: float, *, has_journal: bool, degraded: str | None) -> bool:
-        """Whether a run of this age is to make way for another by the same configuration."""
+    def take_afresh(self, age_s: float, *, has_journal: bool, degraded: str | None) -> bool:
+        """Whether a run of this age is to make way for another by the same configuration.
+
+        After each that is, the next has to be four times as old.
+        """
         if has_journal:
             self._patience_s = _PATIENCE_S
             return False

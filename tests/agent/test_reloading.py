@@ -342,7 +342,7 @@ def test_afresh() -> None:
     reloads, day = Reloads(), 86_400.0
 
     def begins(age_s: float, *, has_journal: bool = False, degraded: str | None = None) -> bool:
-        return reloads.is_to_begin_afresh(age_s, has_journal=has_journal, degraded=degraded)
+        return reloads.take_afresh(age_s, has_journal=has_journal, degraded=degraded)
 
     assert not begins(day, has_journal=True)
     assert not begins(59.0)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from .hub import HubBeside
 from .machine import PLACE, Machine
 from .mast import CONFIG_TEXT, Mast, build_wheel
 
@@ -75,3 +76,11 @@ def mast(installed: Mast) -> Mast:
 def figure() -> Callable[[str], None]:
     """Takes a line to print after all the tests."""
     return _figures.append
+
+
+@pytest.fixture(scope="module")
+def hub(bare: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubBeside]:
+    """A hub that the machine of the module's own, ``bare``, reaches."""
+    with HubBeside(tmp_path_factory.mktemp("hub")) as hub:
+        hub.reachable(bare)
+        yield hub

@@ -49,14 +49,6 @@ def bare() -> Iterator[Machine]:
         machine.close()
 
 
-@pytest.fixture(scope="module")
-def hub(bare: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubBeside]:
-    """A hub that the machine reaches."""
-    with HubBeside(tmp_path_factory.mktemp("hub")) as hub:
-        hub.reachable(bare)
-        yield hub
-
-
 @pytest.fixture
 def mast(bare: Machine) -> Mast:
     """What is installed in it."""

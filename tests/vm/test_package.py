@@ -90,14 +90,6 @@ def bare(packages: tuple[Path, Path]) -> Iterator[Machine]:
         machine.close()
 
 
-@pytest.fixture(scope="module")
-def hub(bare: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubBeside]:
-    """A hub that the machine reaches."""
-    with HubBeside(tmp_path_factory.mktemp("hub")) as hub:
-        hub.reachable(bare)
-        yield hub
-
-
 def _apt(machine: Machine, words: str) -> str:
     """As over ssh by a script: nobody is there to answer."""
     return machine.run(f"DEBIAN_FRONTEND=noninteractive apt-get -y -q {words} </dev/null 2>&1", timeout=600)
