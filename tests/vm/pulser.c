@@ -3,7 +3,7 @@
  * A contact between a line of gpio-sim and ground that closes COUNT times, for half of each period. PULL is
  * the line's "pull" in sysfs. Times are absolute; after a delay they shift, so that no phase is shorter than
  * a quarter of the period. The process PID is stopped before pulse FROM and goes on before pulse TO, both
- * counted from 0. Prints the seconds that it took, and the lowest and the highest rate in Hz that any 25
+ * counted from 0; with TO = COUNT it goes on after the last. Prints the seconds that it took, and the lowest and the highest rate in Hz that any 25
  * pulses in succession had.
  */
 #include <fcntl.h>
@@ -45,6 +45,14 @@ static void pull(int fd, const char *where)
 	}
 }
 
+static void send(pid_t pid, int signal)
+{
+	if (kill(pid, signal)) {
+		perror("kill");
+		exit(1);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	long long start_ns, due_ns, half_ns;
@@ -67,10 +75,10 @@ int main(int argc, char **argv)
 	}
 	start_ns = due_ns = now_ns();
 	for (i = 0; i < count; i++) {
-		if ((i == from && kill(pid, SIGSTOP)) || (i == to && kill(pid, SIGCONT))) {
-			perror("kill");
-			return 1;
-		}
+		if (i == from)
+			send(pid, SIGSTOP);
+		if (i == to)
+			send(pid, SIGCONT);
 		if (i >= WINDOW) {
 			rate = WINDOW * 1e9 / (now_ns() - closed_ns[i % WINDOW]);
 			lowest = rate < lowest ? rate : lowest;
@@ -84,6 +92,8 @@ int main(int argc, char **argv)
 		due_ns += half_ns;
 		sleep_until(&due_ns, half_ns / 2);
 	}
+	if (to == count)
+		send(pid, SIGCONT);
 	printf("%.6f %.3f %.3f\n", (now_ns() - start_ns) / 1e9, lowest, highest);
 	return 0;
 }
