@@ -45,19 +45,25 @@ class NoDaemon(ControlError):
 
 
 class ControlServer:
-    """Answers requests on threads of its own. Thread safety: ``start`` and ``stop`` on one thread."""
+    """Answers requests on threads of its own. Thread safety: every method on one and the same thread."""
 
-    def __init__(self, state_directory: Path, handlers: Mapping[str, Handler]) -> None:
-        """``handlers``: operation -> function of the request; what they raise as ValueError, LookupError or
-        ControlError becomes the client's error message. The caller holds the state lock."""
+    def __init__(self, state_directory: Path) -> None:
+        """The caller holds the state lock."""
         self._pointer = state_directory / _POINTER
-        self._handlers = dict(handlers)
+        self._handlers: Mapping[str, Handler] | None = None
         self._path: Path | None = None
         self._socket: socket.socket | None = None
         self._slots = threading.BoundedSemaphore(_MAX_CLIENTS)
 
-    def start(self) -> None:
-        """Listen. Where that cannot be done the log says so, and the agent works without."""
+    def start(self, handlers: Mapping[str, Handler]) -> None:
+        """Listen, and answer by ``handlers``: operation -> function of the request; what they raise as
+        ValueError, LookupError or ControlError becomes the client's error message.
+
+        Where one cannot listen the log says so, and the agent works without.
+        """
+        self._handlers = dict(handlers)
+        if self._socket is not None:
+            return
         if not hasattr(socket, "AF_UNIX"):
             log.warning("no Unix sockets here: `masthead status` and the like will not reach this agent")
             return
@@ -72,6 +78,10 @@ class ControlServer:
             self.stop()
             return
         threading.Thread(target=self._accept, args=(self._socket,), name="control", daemon=True).start()
+
+    def pause(self) -> None:
+        """Until the next ``start`` whoever asks is told to try again; none of it is done later."""
+        self._handlers = None
 
     def stop(self) -> None:
         """Stop listening and remove the socket. May be called twice."""
@@ -143,11 +153,14 @@ class ControlServer:
             self._slots.release()
 
     def _answer(self, line: bytes) -> dict[str, Any]:
+        handlers = self._handlers
+        if handlers is None:
+            return {"error": "the agent stops, or takes its configuration anew: try again in some seconds"}
         try:
             request = json.loads(line)
-            handler = self._handlers[request["op"]]
+            handler = handlers[request["op"]]
         except (ValueError, KeyError, TypeError, RecursionError):
-            return {"error": f"unknown request (known: {', '.join(self._handlers)})"}
+            return {"error": f"unknown request (known: {', '.join(handlers)})"}
         try:
             return {"result": handler(request)}
         except (ValueError, LookupError, ControlError) as error:

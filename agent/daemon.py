@@ -29,7 +29,7 @@ from .commands.at_the_mast import AtTheMast
 from .commands.holds import Hold
 from .commands.memory import Remembered
 from .config import Config, ConfigError
-from .control import ControlError, ControlServer
+from .control import ControlError
 from .outbox_file import STORE_NAME
 from .parts import find_credential, open_actuators, product_info, read_ca
 from .reading import Entry, Row
@@ -38,6 +38,7 @@ from .safe_file import SafeFile
 from .sampler import Sampler
 from .simulation import SIMULATED, say_what_is_simulated
 from .stopping import StopRequest
+from .tenure import Tenure
 from .threads import Threads
 from .timekeeping import Timekeeper, read_boot_id
 from .wiring import JOURNAL_NAME, Run, discard_journal, hub_client, open_journal, wire
@@ -67,9 +68,10 @@ class Daemon:
         on_confirmed: Callable[[Row, int], None] = lambda *_: None,
         stopping: StopRequest | None = None,
         reloads: Reloads | None = None,
+        tenure: Tenure | None = None,
     ) -> None:
         """Build everything; nothing runs yet. ``ca_file`` overrides the configuration's; ``run`` comes to its
-        end when ``stopping`` is set, or asked for a reload.
+        end when ``stopping`` is set, or asked for a reload. A ``tenure`` that is given stays.
 
         Raises ConfigError, StateError.
         """
@@ -78,6 +80,8 @@ class Daemon:
         self._on_confirmed = on_confirmed
         self._stopping = stopping or StopRequest()
         self._reloads = reloads or Reloads()
+        self._tenure = tenure or Tenure()
+        self._ends_tenure = tenure is None
         self.following: Config | None = None
         """What the next run goes by, where this one ended for a reload."""
         self._died: str | None = None
@@ -93,18 +97,18 @@ class Daemon:
             options = replace(options, ca_pem=read_ca(ca_file or config.device.ca_file))
         except CredentialError as error:
             credential, self._no_credential = None, str(error)
-        self.lock = self._reloads.lock(config.state_directory)
+        self._tenure.begin(config.state_directory)
         has_stored = any(config.state_directory.glob(f"{STORE_NAME}*"))
         try:
             actuators = open_actuators(
                 config.actuators, self._clock, wait=True, safe_file=SafeFile.of_service()
             )
         except BaseException:
-            self._reloads.let_go(self.lock)
+            self._leave()
             raise
         # from here on nothing fails, so nothing is left open
         simulated = any(sensor.driver in SIMULATED for sensor in config.sensors)
-        self._run = Run(self.run_id, self._timekeeper, simulated, self._reloads.follows)
+        self._run = Run(self.run_id, self._timekeeper, simulated, self._tenure.follows)
         self._journal = open_journal(
             config.state_directory / JOURNAL_NAME, self._timekeeper.boot_id, expected=has_stored
         )
@@ -123,7 +127,6 @@ class Daemon:
         self.writer, self.guard, self.executor = parts.writer, parts.guard, parts.executor
         self.samplers, self.uplink = parts.samplers, parts.uplink
         self.at_the_mast = AtTheMast(self.guard, parts.memory, self._clock)
-        self._control = ControlServer(config.state_directory, self._handlers())
         self._threads = Threads(parts.workers, self._clock, self._worker_died)
         parts.wake_by(lambda worker: self._threads.of(worker).wake)
 
@@ -155,7 +158,7 @@ class Daemon:
             raise
         if self._no_credential is not None:
             log.warning("not sending: %s", self._no_credential, extra=service.event("no-credential"))
-        self._control.start()
+        self._tenure.answer(self._handlers())
         self._threads.start()
 
     def _remembered(self, now: float) -> Remembered:
@@ -265,7 +268,7 @@ class Daemon:
             if self.following is not None and sampled:
                 sampler.report_early(self._clock.monotonic())
             sampler.close()
-        self._control.stop()
+        self._tenure.fall_silent()
         self._drain(began + _DRAINED_S)
         if (uplink := self.uplink) is not None:
             ended &= self._threads.of(uplink).stop(_CLOSE_S)
@@ -286,9 +289,8 @@ class Daemon:
         waiting = self.writer.status.stats.unsent
         log.info("stopped: %d rows wait for the next start", waiting, extra=service.event("stopped"))
         if self.following is not None:
-            self._reloads.keep(self.lock)
-        else:
-            self._reloads.let_go(self.lock)
+            self._tenure.hand_over()
+        self._leave()
         return ended and sampled
 
     def _drain(self, until: float) -> None:
@@ -307,7 +309,11 @@ class Daemon:
         for sampler in self.samplers:
             sampler.close()
         self.executor.close()
-        self._reloads.let_go(self.lock)
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._ends_tenure:
+            self._tenure.end()
 
     def _wait_for_first_samples(self) -> None:
         self._wait(

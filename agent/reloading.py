@@ -7,7 +7,8 @@ Invariants, each with a test of its name in tests/agent/test_reloading.py:
  2. gapless    a reload stores what is half measured, under the next sequence number; nothing is lost.
  3. safe       every actuator is driven safe before it is let go of, and again by the next run.
  4. back       where the new configuration does not start, the old one runs again.
- 5. alone      nobody else gets hold of the state directory between two runs.
+ 5. alone      nobody else gets hold of the state directory between two runs, and whoever asks the agent then
+               is told to try again (tenure.py).
  6. afresh     a run that lost its command journal makes way for one that opens it again, by the same
                configuration: at first after a minute, then ever more seldom, for it may not help.
 
@@ -18,7 +19,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Protocol
 
 from hw.errors import HardwareError
@@ -27,8 +27,9 @@ from . import service
 from .config import Config, ConfigError, load
 from .outbox_file import StoreUnreadable
 from .redact import redact
-from .state import StateError, StateLock
+from .state import StateError
 from .stopping import StopRequest
+from .tenure import Tenure
 
 log = logging.getLogger(__name__)
 
@@ -43,31 +44,6 @@ class Reloads:
         self.refused: str | None = None
         """Why what the file says now is not what the agent goes by; None while it does."""
         self._patience_s = _PATIENCE_S
-        self._lock: StateLock | None = None
-
-    def lock(self, directory: Path) -> StateLock:
-        """The one that the last run left, else one of its own. Raises StateError."""
-        return self._lock or StateLock(directory)
-
-    @property
-    def follows(self) -> bool:
-        """Whether there was a run before."""
-        return self._lock is not None
-
-    def keep(self, lock: StateLock) -> None:
-        """A run ends, and another is to follow."""
-        self._lock = lock
-
-    def let_go(self, lock: StateLock) -> None:
-        """A run ends, or did not begin. What it was left stays, for the next."""
-        if lock is not self._lock:
-            lock.release()
-
-    def ended(self) -> None:
-        """There is no next run."""
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
 
     def take_afresh(self, age_s: float, *, has_journal: bool, degraded: str | None) -> bool:
         """Whether a run of this age is to make way for another by the same configuration.
@@ -126,37 +102,35 @@ class Run(Protocol):
     def serve(self) -> int: ...
 
 
-def run_all(config: Config, new_run: Callable[[Config], Run], reloads: Reloads, stopping: StopRequest) -> int:
+NewRun = Callable[[Config, Reloads, Tenure], Run]
+
+
+def run_all(config: Config, new_run: NewRun, stopping: StopRequest) -> int:
     """One run after the other, the first by ``config``, until ``stopping`` is set; the last one's exit code.
 
     Raises what the first does at its start, and what an old configuration does that does not start again.
     """
+    reloads, tenure = Reloads(), Tenure()
+
+    def started(config: Config) -> Run:
+        run = new_run(config, reloads, tenure)
+        run.start()
+        return run
+
     try:
-        return _run_all(config, new_run, reloads, stopping)
+        run = started(config)
+        while True:
+            code = run.serve()
+            following = run.following
+            if following is None or stopping.is_set() or code != 0:
+                return code
+            if following is not config:
+                log.info("the configuration is read anew: %s", following.path, extra=service.event("reload"))
+            try:
+                run = started(following)
+                config = following
+            except (ConfigError, StateError, StoreUnreadable, HardwareError) as error:
+                reloads.refuse(error)
+                run = started(config)
     finally:
-        reloads.ended()
-
-
-def _run_all(
-    config: Config, new_run: Callable[[Config], Run], reloads: Reloads, stopping: StopRequest
-) -> int:
-    run = _started(config, new_run)
-    while True:
-        code = run.serve()
-        following = run.following
-        if following is None or stopping.is_set() or code != 0:
-            return code
-        if following is not config:
-            log.info("the configuration is read anew: %s", following.path, extra=service.event("reload"))
-        try:
-            run = _started(following, new_run)
-            config = following
-        except (ConfigError, StateError, StoreUnreadable, HardwareError) as error:
-            reloads.refuse(error)
-            run = _started(config, new_run)
-
-
-def _started(config: Config, new_run: Callable[[Config], Run]) -> Run:
-    run = new_run(config)
-    run.start()
-    return run
+        tenure.end()

@@ -45,10 +45,9 @@ def run_command(config_path: Path | None, verbose: bool) -> int:
     from agent.daemon import Daemon
     from agent.reading import Row, message_properties
     from agent.reloading import Reloads, run_all
+    from agent.tenure import Tenure
 
-    reloads = Reloads()
-
-    def new_run(config: Config) -> Daemon:
+    def new_run(config: Config, reloads: Reloads, tenure: Tenure) -> Daemon:
         def show(row: Row, total: int) -> None:
             if verbose:
                 properties = message_properties(row.entry, config.telemetry.properties)
@@ -56,11 +55,17 @@ def run_command(config_path: Path | None, verbose: bool) -> int:
                 log.info("confirmed %s %s, %d in all", row.object_id, shown, total)
 
         service.show_sdk(config.logging.sdk)
-        ca_file = os.environ.get("MASTHEAD_CA_FILE")
-        return Daemon(config, ca_file, on_confirmed=show, stopping=stopping, reloads=reloads)
+        return Daemon(
+            config,
+            os.environ.get("MASTHEAD_CA_FILE"),
+            on_confirmed=show,
+            stopping=stopping,
+            reloads=reloads,
+            tenure=tenure,
+        )
 
     with one_line_errors():
-        return run_all(config, new_run, reloads, stopping)
+        return run_all(config, new_run, stopping)
 
 
 def _tell_exit_program(actuators: Sequence[ActuatorConfig]) -> None:

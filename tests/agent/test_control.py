@@ -24,7 +24,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from agent.control import ControlServer
-ControlServer(Path(sys.argv[1]), {}).start()
+ControlServer(Path(sys.argv[1])).start({})
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -62,8 +62,8 @@ def state(tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 @pytest.fixture
 def server(state: Path) -> Iterator[ControlServer]:
-    server = ControlServer(state, HANDLERS)
-    server.start()
+    server = ControlServer(state)
+    server.start(HANDLERS)
     yield server
     server.stop()
 
@@ -106,6 +106,21 @@ def test_errors_are_told_in_words(
     assert "a fault of the agent's own" in caplog.text
 
 
+def test_between_two_runs_one_is_told_to_try_again(server: ControlServer, state: Path) -> None:
+    """Also on a connection from before, which is answered by the next run; nothing is done later."""
+    done: list[object] = []
+    with ControlClient(state) as client:
+        assert client.ask("status") == {"up": True}
+        server.pause()
+        for late in (client, ControlClient(state)):
+            with pytest.raises(ControlError, match="takes its configuration anew: try again in some seconds"):
+                late.ask("status")
+        server.start({"status": lambda request: done.append(request) or {"up": "again"}})
+        assert done == []
+        assert client.ask("status") == {"up": "again"}
+        late.close()
+
+
 @pytest.mark.parametrize("line", [b"garbage", b"\xff\xfe", b"[]", b"{}", b'{"op": []}', b"[" * 60_000, b""])
 def test_garbage_is_answered_and_harms_nobody(server: ControlServer, state: Path, line: bytes) -> None:
     """The connection goes on."""
@@ -126,8 +141,8 @@ def test_a_line_without_end_is_cut_off(server: ControlServer, state: Path) -> No
 def test_a_client_that_hangs_is_let_go(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After its time the connection is closed; the others are answered meanwhile."""
     monkeypatch.setattr(control, "_CLIENT_TIMEOUT_S", 0.2)
-    server = ControlServer(state, HANDLERS)
-    server.start()
+    server = ControlServer(state)
+    server.start(HANDLERS)
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as silent:
             silent.settimeout(30)
@@ -175,8 +190,8 @@ def test_what_a_killed_daemon_left_is_cleared_away(state: Path, runtime: Path) -
     assert left.is_socket()
     with pytest.raises(NoDaemon):
         ControlClient(state)
-    server = ControlServer(state, HANDLERS)
-    server.start()
+    server = ControlServer(state)
+    server.start(HANDLERS)
     try:
         assert not left.parent.exists()
         with ControlClient(state) as client:
@@ -193,7 +208,7 @@ def test_a_pointer_to_something_else_removes_nothing(state: Path, server: Contro
     precious.mkdir()
     (precious / "file").write_text("mine")
     (state / "control").write_text(str(precious / "file"))
-    server.start()
+    server.start(HANDLERS)
     server.stop()
     assert (precious / "file").read_text() == "mine"
 
@@ -212,8 +227,8 @@ def test_systemds_folder_is_used_and_kept(
     """RUNTIME_DIRECTORY goes first; a socket from before is replaced, the folder stays."""
     monkeypatch.setenv("RUNTIME_DIRECTORY", f"{runtime}:/other")
     for _ in range(2):
-        server = ControlServer(state, HANDLERS)
-        server.start()
+        server = ControlServer(state)
+        server.start(HANDLERS)
         assert socket_of(state) == runtime / "control.sock"
         with ControlClient(state) as client:
             assert client.ask("status")
@@ -235,7 +250,7 @@ def test_an_agent_started_on_a_full_disk_is_found(
         return real(path, flags, mode, **more)
 
     monkeypatch.setattr(os, "open", full)
-    server.start()
+    server.start(HANDLERS)
     with ControlClient(state) as client:
         assert client.ask("status")
 
@@ -250,8 +265,8 @@ def test_without_a_runtime_folder_the_temporary_one_serves(
         monkeypatch.delenv("XDG_RUNTIME_DIR")
     else:
         monkeypatch.setenv("XDG_RUNTIME_DIR", given)
-    server = ControlServer(state, HANDLERS)
-    server.start()
+    server = ControlServer(state)
+    server.start(HANDLERS)
     try:
         assert socket_of(state).parent.parent == runtime
     finally:
@@ -281,8 +296,8 @@ def test_a_socket_that_cannot_be_had_is_no_end(
 ) -> None:
     """The log says where and why, nothing is left behind, and the agent goes on."""
     reason = spoil(runtime, state, monkeypatch)
-    server = ControlServer(state, HANDLERS)
-    server.start()
+    server = ControlServer(state)
+    server.start(HANDLERS)
     assert "no control socket at" in caplog.text
     assert reason in caplog.text
     server.stop()
@@ -307,8 +322,8 @@ def test_a_card_that_has_become_read_only_takes_nobodys_controls_away(
 ) -> None:
     """The socket is there and the log says where; `masthead` looks where the service has it."""
     monkeypatch.setattr(control, "_SERVICE_STATE", state)
-    server = ControlServer(state, HANDLERS)
-    server.start()
+    server = ControlServer(state)
+    server.start(HANDLERS)
     try:
         assert (
             f"{state / 'control'} cannot be written (Read-only file system): ask at {read_only}"
@@ -326,8 +341,8 @@ def test_a_card_that_has_become_read_only_takes_nobodys_controls_away(
 def test_only_the_services_own_state_is_looked_for_there(state: Path, read_only: Path) -> None:
     """Whoever runs an agent on another folder is not answered by the service."""
     assert Path("/var/lib/masthead") == control._SERVICE_STATE
-    server = ControlServer(state, HANDLERS)
-    server.start()
+    server = ControlServer(state)
+    server.start(HANDLERS)
     try:
         assert read_only.is_socket()
         with pytest.raises(NoDaemon, match="no agent is running"):
@@ -382,8 +397,8 @@ def test_a_daemon_that_ends_in_between_is_an_error(state: Path) -> None:
 def test_a_machine_without_unix_sockets(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The agent runs without, and the client says why it cannot ask."""
     monkeypatch.delattr(socket, "AF_UNIX")
-    server = ControlServer(state, HANDLERS)
-    server.start()
+    server = ControlServer(state)
+    server.start(HANDLERS)
     server.stop()
     with pytest.raises(NoDaemon, match="no Unix sockets"):
         ControlClient(state)

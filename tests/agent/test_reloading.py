@@ -21,6 +21,7 @@ from agent.reloading import Reloads, run_all
 from agent.state import StateError, StateLock
 from agent.status import describe
 from agent.stopping import StopRequest
+from agent.tenure import Tenure
 from hw import board, registry
 from hw.actuator import Value
 from hw.clock import Clock
@@ -85,7 +86,6 @@ class Mast:
         self.path = folder / "masthead.toml"
         self.state = folder / "state"
         self.stopping = StopRequest()
-        self.reloads = Reloads()
         self.runs: list[Daemon] = []
         self.codes: list[int] = []
         self.thread = threading.Thread(target=self._run)
@@ -100,10 +100,10 @@ class Mast:
         return self.until_run(1)
 
     def _run(self) -> None:
-        self.codes.append(run_all(load(self.path), self._new_run, self.reloads, self.stopping))
+        self.codes.append(run_all(load(self.path), self._new_run, self.stopping))
 
-    def _new_run(self, config: Config) -> Daemon:
-        run = Daemon(config, stopping=self.stopping, reloads=self.reloads)
+    def _new_run(self, config: Config, reloads: Reloads, tenure: Tenure) -> Daemon:
+        run = Daemon(config, stopping=self.stopping, reloads=reloads, tenure=tenure)
         self.runs.append(run)
         return run
 
@@ -315,17 +315,22 @@ def test_back(mast: Mast, caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not between two runs, nor where the second does not start and the first runs again; but after them."""
+    """Not between two runs, nor where the second does not start and the first runs again; but after them.
+
+    Whoever asks the agent meanwhile is told to try again.
+    """
     mast = Mast(tmp_path)
     mast.write()
     new_run, refused = mast._new_run, []
 
-    def come_between(config: Config) -> Daemon:
+    def come_between(config: Config, reloads: Reloads, tenure: Tenure) -> Daemon:
         if mast.runs:
             with pytest.raises(StateError, match="in use by another masthead") as error:
                 StateLock(mast.state)
             refused.append(error)
-        return new_run(config)
+            with pytest.raises(ControlError, match="try again in some seconds"):
+                mast.ask("status")
+        return new_run(config, reloads, tenure)
 
     monkeypatch.setattr(mast, "_new_run", come_between)
     mast.start().reload()

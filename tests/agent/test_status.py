@@ -10,6 +10,7 @@ import pytest
 from agent.config import load
 from agent.daemon import Daemon
 from agent.status import describe, duration, value_text
+from agent.tenure import Tenure
 
 CONFIG = """\
 [device]
@@ -29,12 +30,13 @@ def snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         monkeypatch.delenv(name, raising=False)
     path = tmp_path / "masthead.toml"
     path.write_text(CONFIG.format(state=tmp_path / "state"))
-    daemon = Daemon(load(path))
+    tenure = Tenure()
+    daemon = Daemon(load(path), tenure=tenure)
     try:
         return daemon.snapshot()
     finally:
         daemon.executor.close()
-        daemon.lock.release()
+        tenure.end()
 
 
 def line(text: str, word: str) -> str:
