@@ -3,8 +3,9 @@
  * A contact between a line of gpio-sim and ground that closes COUNT times, for half of each period. PULL is
  * the line's "pull" in sysfs. Times are absolute; after a delay they shift, so that no phase is shorter than
  * a quarter of the period. The process PID is stopped before pulse FROM and goes on before pulse TO, both
- * counted from 0; with TO = COUNT it goes on after the last. Prints the seconds that it took, and the lowest and the highest rate in Hz that any 25
- * pulses in succession had.
+ * counted from 0; with TO = COUNT it goes on after the last. Prints the seconds that it took, and the lowest
+ * and the highest rate in Hz that five or more periods in succession can have had: this process may have been
+ * made to wait just before or after it closed the contact.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -14,7 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define WINDOW 25
+#define FEWEST 5
+#define MOST (2 * FEWEST - 1) /* what is longer is made of these */
 
 static long long now_ns(void)
 {
@@ -37,6 +39,15 @@ static void sleep_until(long long *due_ns, long long shortest_ns)
 		;
 }
 
+struct moment {
+	long long from_ns, to_ns; /* it lies between these */
+};
+
+static double rate(int periods, long long ns)
+{
+	return ns > 0 ? periods * 1e9 / ns : 1e9;
+}
+
 static void pull(int fd, const char *where)
 {
 	if (pwrite(fd, where, strlen(where), 0) < 0) {
@@ -56,9 +67,9 @@ static void send(pid_t pid, int signal)
 int main(int argc, char **argv)
 {
 	long long start_ns, due_ns, half_ns;
-	long long closed_ns[WINDOW];
-	double rate, lowest = 1e9, highest = 0;
-	long i, count, from = -1, to = -1;
+	struct moment closed[MOST + 1], now, then;
+	double least, most, lowest = 1e9, highest = 0;
+	long i, n, count, from = -1, to = -1;
 	pid_t pid = 0;
 	int fd;
 
@@ -79,13 +90,17 @@ int main(int argc, char **argv)
 			send(pid, SIGSTOP);
 		if (i == to)
 			send(pid, SIGCONT);
-		if (i >= WINDOW) {
-			rate = WINDOW * 1e9 / (now_ns() - closed_ns[i % WINDOW]);
-			lowest = rate < lowest ? rate : lowest;
-			highest = rate > highest ? rate : highest;
-		}
-		closed_ns[i % WINDOW] = now_ns();
+		now.from_ns = now_ns();
 		pull(fd, "pull-down");
+		now.to_ns = now_ns();
+		closed[i % (MOST + 1)] = now;
+		for (n = FEWEST; n <= MOST && n <= i; n++) {
+			then = closed[(i - n) % (MOST + 1)];
+			least = rate(n, now.to_ns - then.from_ns);
+			most = rate(n, now.from_ns - then.to_ns);
+			lowest = least < lowest ? least : lowest;
+			highest = most > highest ? most : highest;
+		}
 		due_ns += half_ns;
 		sleep_until(&due_ns, half_ns / 2);
 		pull(fd, "pull-up");
