@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import re
 from collections import Counter
@@ -27,6 +28,7 @@ from .config_tables import (
 )
 
 _NAME = re.compile(r"\w[\w.-]{0,63}")
+_LEVELS = {"pwm", "simulated"}
 
 
 def sensors(tables: Any, errors: list[SettingError]) -> Iterator[SensorConfig]:
@@ -147,9 +149,11 @@ def disagreeing(
             others = {word for word in groups if word is not None and word != group}
             hint = did_you_mean(group, others, "")
             yield SettingError(f"{path}.exclusive", f"no other actuator has {group!r}{hint}")
-        if group is not None and getattr(actuator.settings, "safe", None) is True:
-            wrong = "exclusive is for what is without current when safe: this one is switched on then"
-            yield SettingError(f"{path}.exclusive", wrong)
+        if group is not None and (off := _off_instead(actuator)) is not None:
+            wrong = "exclusive is for what is without current when safe"
+            got = json.dumps(actuator.settings.safe)
+            text = f"{wrong}: expected safe = {off}, got {got}; or leave exclusive out"
+            yield SettingError(f"{path}.exclusive", text)
         interlock = actuator.interlock
         if interlock is None:
             continue
@@ -165,6 +169,17 @@ def disagreeing(
                     f"sensor {sensor.id!r} has max_speed_mps = {limit:g}: it would never be above {trip:g}"
                 )
                 yield SettingError(f"{path}.interlock.trip_mps", wrong)
+
+
+def _off_instead(actuator: ActuatorConfig) -> str | None:
+    """The value of "off" where an actuator is on when safe, else None.
+
+    A servo's number is an angle, which is neither on nor off, and that of another package its own affair.
+    """
+    safe = getattr(actuator.settings, "safe", None)
+    if isinstance(safe, bool):
+        return "false" if safe else None
+    return "0" if actuator.driver in _LEVELS and safe != 0 else None
 
 
 def used_twice(

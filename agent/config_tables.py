@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from hw.settings import setting
@@ -39,10 +40,22 @@ class DeviceConfig:
     )
 
     def __post_init__(self) -> None:
+        for name in ("state_directory", "connection_string_file", "ca_file"):
+            _check_path(name, getattr(self, name))
         if self.product_info and self.model_id:
             raise ValueError("product_info and model_id share one field on the wire: give only one of them")
         if self.model_id and not self.model_id.startswith("dtmi:"):
             raise ValueError(f"model_id must start with 'dtmi:', got {self.model_id!r}")
+
+
+def _check_path(name: str, value: str | None) -> None:
+    """Raises ValueError for what no file can be called."""
+    try:
+        path = str(Path(value or "").expanduser())
+    except RuntimeError:
+        raise ValueError(f"{name}: no user's home is {value!r}, give the whole path") from None
+    if "\0" in path or not path.isprintable():
+        raise ValueError(f"{name}: expected a path of printable characters, got {value!r}")
 
 
 @dataclass(frozen=True)

@@ -113,8 +113,10 @@ def read_ca(ca_file: str | None) -> str | None:
     remedy = "set device.ca_file (or MASTHEAD_CA_FILE) to the PEM file of the hub's CA"
     try:
         text = Path(ca_file).expanduser().read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a text file"
+    except UnicodeDecodeError as error:
+        raise CredentialError(f"the CA file {ca_file} cannot be read (not a text file): {remedy}") from error
+    except (OSError, ValueError, RuntimeError) as error:  # no such file, no file's name, no such user's home
+        reason = error.strerror if isinstance(error, OSError) else error
         raise CredentialError(f"the CA file {ca_file} cannot be read ({reason}): {remedy}") from error
     if "-----BEGIN CERTIFICATE-----" not in text:
         raise CredentialError(f"the CA file {ca_file} holds no certificate: {remedy}")

@@ -71,7 +71,7 @@ class Reloads:
                 raise ConfigError(f"{used.path}: device.state_directory: another one takes a restart")
             if degraded is not None:
                 raise ConfigError(f"readings are in memory only ({degraded}), a reload would lose them")
-        except ConfigError as error:
+        except Exception as error:  # noqa: BLE001  (nothing that stands in a file ends the agent)
             self.refuse(error)
             return None
         self.refused = None
@@ -79,7 +79,8 @@ class Reloads:
 
     def refuse(self, error: Exception) -> None:
         """The agent stays with what it has."""
-        first, *more = str(error).splitlines()
+        expected = isinstance(error, (ConfigError, StateError, StoreUnreadable, HardwareError))
+        first, *more = (str(error) if expected else f"{type(error).__name__}: {error}").splitlines()
         self.refused = redact(first) + (f" (and {len(more)} more: masthead check)" if more else "")
         log.error(
             "the configuration is not taken, the agent runs on with what it had: %s",
@@ -129,7 +130,7 @@ def run_all(config: Config, new_run: NewRun, stopping: StopRequest) -> int:
             try:
                 run = started(following)
                 config = following
-            except (ConfigError, StateError, StoreUnreadable, HardwareError) as error:
+            except Exception as error:  # noqa: BLE001  (whatever it is, the old one is to go on)
                 reloads.refuse(error)
                 run = started(config)
     finally:

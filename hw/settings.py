@@ -29,7 +29,9 @@ class SettingError:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.key}: {self.message}"
+        """One line, whatever a key is called."""
+        text = f"{self.key}: {self.message}"
+        return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def setting(

@@ -4,8 +4,10 @@ The SDK is held at arm's length. Its own retry is off; what blocks in it (connec
 thread that nobody waits for; a client is used for one connection only. Messages go straight into the SDK's
 MQTT transport: its ``send_message`` has no deadline and changes threads four times a message, which doubles
 what sending costs. Cloud-to-device messages and direct methods are taken in the order of their arrival; the
-SDK's handlers run in a pool of four threads and lose it. Methods are taken from paho as they came: the SDK
-decodes them, which merges keys that are there twice and answers nobody whose payload is no JSON.
+SDK's handlers run in a pool of four threads and lose it. A message is acknowledged when it was taken: the SDK
+acknowledges what it has only queued, and a process that ends then has lost it. Methods are taken from paho as
+they came: the SDK decodes them, which merges keys that are there twice and answers nobody whose payload is no
+JSON.
 """
 
 from __future__ import annotations
@@ -75,7 +77,8 @@ class AzureHubClient:
         clock_trusted: Callable[[], bool] = lambda: True,
     ) -> None:
         """``on_message`` and ``on_method`` are called on a thread of their own, one after the other, in the
-        order in which messages and methods came; they may write to disk.
+        order in which messages and methods came; they may write to disk. A message is acknowledged when
+        ``on_message`` has returned.
 
         ``clock_trusted``: whether this machine's time can be believed; what it may have caused says so.
         """
@@ -155,21 +158,24 @@ class AzureHubClient:
             raise self._lost or HubError(Failure.LOST, "the connection was closed while it was made")
 
     def _mend(self, paho: Any) -> None:
-        """Hear what the SDK drops, and have paho notice every broken connection: it knows ConnectionError
-        only, and dies of the others (a TLS end of file, ETIMEDOUT) without a word. As it does of a topic that
-        is no UTF-8."""
+        """Hear what the SDK drops, acknowledge what was taken and nothing before, and have paho notice every
+        broken connection: it knows ConnectionError only, and dies of the others (a TLS end of file,
+        ETIMEDOUT) without a word. As it does of a topic that is no UTF-8."""
         on_message, on_subscribe, on_disconnect = paho.on_message, paho.on_subscribe, paho.on_disconnect
+        acknowledge = paho._send_puback
 
         def note_message(client: Any, userdata: Any, message: Any) -> None:
             try:
                 topic: str = message.topic
             except UnicodeDecodeError as error:
                 log.debug("dropped what came with a topic that is no UTF-8: %s", error)
-                return
-            if topic.startswith(METHODS):
-                self._called(topic, message.payload)
             else:
-                on_message(client, userdata, message)
+                if topic.startswith(METHODS):
+                    self._called(topic, message.payload)
+                else:
+                    on_message(client, userdata, message)
+            if message.qos:
+                behind_what_came(lambda: self._inbox.put(partial(acknowledge, message.mid)))
 
         def note_subscription(client: Any, userdata: Any, mid: int, granted: tuple[int, ...]) -> None:
             self._refused_subscription |= _REFUSED_QOS in granted
@@ -181,6 +187,7 @@ class AzureHubClient:
             on_disconnect(client, userdata, code)
 
         paho.on_message = note_message
+        paho._send_puback = lambda _: 0  # which paho calls when on_message has returned
         paho.on_subscribe, paho.on_disconnect = note_subscription, note_disconnect
         paho._sock_send = resetting(paho._sock_send)
         paho._sock_recv = resetting(paho._sock_recv)
@@ -301,7 +308,7 @@ class AzureHubClient:
                     break
                 except Exception as error:  # noqa: BLE001  (it is given up in any case)
                     log.debug("the SDK did not shut down cleanly: %r", error)
-            # nobody sends again what the SDK has acknowledged
+            # what came is taken, though the hub may send it again
             behind_what_came(lambda: self._inbox.put(None))
             self._reader.join()
         with self._lock:

@@ -14,6 +14,10 @@ class Refusal(Exception):
     """The guard does not do that. The text is a word for programs, then the reason for people."""
 
 
+class Ending(Refusal):
+    """The guard has ended: everything is in its safe state, or on its way there."""
+
+
 class Origin(Enum):
     """Where somebody who asks is."""
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from hw.errors import HardwareError
 
-from .actuation import Refusal
+from .actuation import Ending, Refusal
 
 _ANSWER_S = 1.5
 T = TypeVar("T")
@@ -79,7 +79,7 @@ class Requests:
     def add(
         self, work: Callable[[float], T], undo: Callable[[float], None] | None = None, *, towards_safe: bool
     ) -> Asked[T]:
-        """Queue ``work``. What was asked for fails with Refusal once there is an end.
+        """Queue ``work``. What was asked for fails with Ending once there is an end.
 
         Cancelling it before its turn withdraws it, but for what goes ``towards_safe``: late is better than
         never. What is done although it was abandoned is undone.
@@ -124,4 +124,4 @@ def result(future: Asked[T]) -> T:
 
 
 def _stopping() -> Refusal:
-    return Refusal("stopping: the agent is ending")
+    return Ending("stopping: the agent is ending")

@@ -87,15 +87,19 @@ def parse(body: bytes) -> Command:
 
 def method_body(name: str, payload: bytes) -> bytes:
     """The body of the message that says what direct method ``name`` does. Raises BadCommand."""
-    document = {} if payload.strip() in (b"", b"null") else _document(payload)
+    unknown = name not in (METHOD, *_KEYS)
+    try:
+        document = {} if payload.strip() in (b"", b"null") else _document(payload)
+    except BadCommand:
+        if not unknown:
+            raise
+        document = {}
     command_id = as_name(document.get("id"))
-    if name not in (METHOD, *_KEYS):
+    if unknown:
         close = did_you_mean(name, [*_KEYS, METHOD, STATUS])
         raise BadCommand(f"{UNKNOWN_METHOD}: {_short(name)}{close}", command_id)
-    flat = _flat(document)
-    if len(flat) < len(document) and name not in _ALWAYS and document.get("command") not in _ALWAYS:
-        raise BadCommand("too-deep: expected a flat JSON object", command_id)
-    document = flat
+    # nothing of a command is nested: what is, however deep, is judged as an empty array is
+    document = {key: [] if isinstance(value, (dict, list)) else value for key, value in document.items()}
     if name != METHOD and (other := document.setdefault("command", name)) != name:
         wrong = f"bad-command: the method is {name!r}, and its payload says {_shown(other)}"
         raise BadCommand(wrong, command_id)
@@ -132,12 +136,8 @@ def _command(document: Mapping[str, Any], command_id: str | None) -> Command:
         flaw = f"bad-id: expected a text of 1 to {MAX_NAME} printable characters"
     elif expires is not None and expires_s is None:
         flaw = "bad-expires: expected a time in UTC, such as 2026-11-20T17:34:00Z"
-    return Command(name, digest(_flat(document)), actuator, value, for_s, command_id, expires_s, flaw)
-
-
-def _flat(document: Mapping[str, Any]) -> dict[str, Any]:
-    """What of it a command can say: no value of these is an array or an object."""
-    return {key: value for key, value in document.items() if not isinstance(value, (dict, list))}
+    flat = {key: value for key, value in document.items() if not isinstance(value, (dict, list))}
+    return Command(name, digest(flat), actuator, value, for_s, command_id, expires_s, flaw)
 
 
 def digest(document: Mapping[str, Any] | bytes) -> str:
@@ -193,8 +193,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _number(digits: str) -> float:
-    """As float, however many digits: 1 and 1.0 say the same."""
-    number = float(digits)
+    """As float, however many digits: 1 and 1.0 say the same, and so do 0 and -0."""
+    number = float(digits) + 0.0
     if not math.isfinite(number):
         raise BadCommand("number-too-large: expected at most 1.8e308")
     return number

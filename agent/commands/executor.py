@@ -33,7 +33,7 @@ from ..outbox_file import is_damaged
 from ..reading import Entry
 from ..service import event
 from ..timekeeping import Timekeeper
-from .actuation import Asker, Origin, Refusal
+from .actuation import Asker, Ending, Origin, Refusal
 from .asking import Asked, result
 from .command import (
     PULSE_S,
@@ -269,7 +269,8 @@ class Executor:
         try:
             value = self._ask(command, Asker(Origin.CLOUD, arrival.command_id))
         except Refusal as refusal:
-            return self._outcome(arrival, command, "refused", str(refusal))
+            cut_off = isinstance(refusal, Ending) and self._is_towards_safe(command)  # which nobody refuses
+            return self._outcome(arrival, command, "interrupted" if cut_off else "refused", str(refusal))
         except HardwareError as error:
             return self._outcome(arrival, command, "failed", str(error))
         still_held = command.name == "release" and self._guard.remembered.holds

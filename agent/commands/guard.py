@@ -84,7 +84,7 @@ class Guard:
                 raise Refusal("bad-value: a level has no other side, give the pulse a value")
             return self._drive(name, not safe if value is None else value, for_s, by, now)
 
-        return self._ask(work, partial(self._undo, name), towards_safe=False)
+        return self._ask(work, partial(self._undo, name), towards_safe=self.is_safe(name, value))
 
     def make_safe(self, name: str | None, by: Asker) -> Asked[Value | None]:
         """Have an actuator, or all of them (None), driven to safe; the future has its safe value, and fails

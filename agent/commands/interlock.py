@@ -7,6 +7,8 @@ Invariants, each with a test of its name in tests/agent/commands/test_interlock.
                measured for ``trip_s``, it holds without being one.
  3. releases   an alarm ends when every sensor was below ``release_mps`` for ``release_s`` without a break,
                and in no other way.
+ 4. names      an alarm names what is the cause now, a wind above the limit before a sensor that is lost;
+               where neither is, the last one. That it began, had its first wind, and ended is told once each.
 
 With the default ``trip_s`` of 3 s the mean is the gust of WMO-No. 8: 3 s above the limit always trip it, and
 so does a squall that is shorter and stronger by as much.
@@ -16,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..config_tables import InterlockConfig
 
@@ -27,7 +29,8 @@ _EPSILON_S = 1e-6
 class Alarm:
     """Why the actuator is held safe. ``wind_mps`` is None where the sensor is lost, or not known yet.
 
-    ``since_boot_s``: CLOCK_BOOTTIME seconds. ``sensor`` is None in an alarm from before a restart.
+    ``since_boot_s``: CLOCK_BOOTTIME seconds, whatever is the cause by now. ``sensor`` is None in an alarm
+    from before a restart.
     """
 
     since_boot_s: float
@@ -74,7 +77,11 @@ class Interlock:
         self._lost_after_s = lost_after_s
         self._began = now
         self._winds = {sensor: _Wind(rule.trip_s) for sensor in rule.sensors}
-        self._exceeded: tuple[str, float] | None = None
+        self._exceeded: dict[str, float] = {}
+        self._silent: list[str] = []
+        """Those that were lost at the last look."""
+        self._stormy = False
+        """Whether a wind of this alarm was told."""
         self._calm_since: float | None = None
         self.alarm = Alarm(now, None, None, "as before the restart") if tripped else None
 
@@ -89,24 +96,28 @@ class Interlock:
             return
         if mean_mps >= self._rule.release_below_mps:
             self._calm_since = None
-        if mean_mps > self._rule.trip_mps and self._exceeded is None:
-            self._exceeded = sensor, mean_mps
+        if mean_mps > self._rule.trip_mps:
+            self._exceeded.setdefault(sensor, mean_mps)
 
     def step(self, now: float) -> bool:
-        """Whether an alarm began or ended: ``alarm`` is then another."""
-        exceeded, self._exceeded = self._exceeded, None
-        lost = self._lost(now)
-        if lost or self._blind():
+        """Whether there is something to tell: an alarm began or ended, or one without a wind has its first.
+
+        ``alarm`` may name another cause without that.
+        """
+        lost, blind = self._lost(now), self._blind()
+        exceeded, self._exceeded = {**self._above(lost), **self._exceeded}, {}
+        silent, self._silent = self._silent, lost
+        if lost or blind:
             self._calm_since = None
-        if self.alarm is not None:
-            return self._release(now, calm=not (exceeded or lost or self._blind()))
-        if exceeded is not None:
-            sensor, mean_mps = exceeded
-            reason = f"{mean_mps:.1f} m/s at {sensor}, above {self._rule.trip_mps:g}"
-            self.alarm = Alarm(now, sensor, round(mean_mps, 2), reason)
-        elif lost:
-            self.alarm = Alarm(now, lost[0], None, f"no wind is known from {', '.join(lost)}")
-        return self.alarm is not None
+        if exceeded:
+            return self._storm(now, exceeded)
+        if lost:
+            return self._silence(now, lost)
+        if self.alarm is None:
+            return False
+        if silent and self.alarm.wind_mps is None:
+            self.alarm = replace(self.alarm, reason=f"no wind was known from {', '.join(silent)}")
+        return not blind and self._release(now)
 
     @property
     def holds(self) -> str | None:
@@ -128,23 +139,45 @@ class Interlock:
     @property
     def due(self) -> float:
         """When something happens even if no sample comes."""
-        lost = [self._lost_at(wind) for wind in self._winds.values()]
-        known = [at for at in lost if self.alarm is None or self._calm_since is not None]
-        return min([*known, self.release_at or math.inf], default=math.inf)
+        lost = [self._lost_at(wind) for sensor, wind in self._winds.items() if sensor not in self._silent]
+        return min([*lost, self.release_at or math.inf])
 
-    def _release(self, now: float, *, calm: bool) -> bool:
-        if not calm or not self._low():
+    def _storm(self, now: float, exceeded: dict[str, float]) -> bool:
+        before, told = self.alarm, self._stormy
+        if before is None or before.wind_mps is None or before.sensor not in exceeded:
+            sensor, mean_mps = next(iter(exceeded.items()))
+            reason = f"{mean_mps:.1f} m/s at {sensor}, above {self._rule.trip_mps:g}"
+            self.alarm = Alarm(self._since(now), sensor, round(mean_mps, 2), reason)
+        self._stormy = True
+        return not told
+
+    def _silence(self, now: float, lost: list[str]) -> bool:
+        began = self.alarm is None
+        self.alarm = Alarm(self._since(now), lost[0], None, f"no wind is known from {', '.join(lost)}")
+        return began
+
+    def _since(self, now: float) -> float:
+        return now if self.alarm is None else self.alarm.since_boot_s
+
+    def _release(self, now: float) -> bool:
+        if not self._low():
             return False
         if self._calm_since is None:
             self._calm_since = now
         if now < self._calm_since + self._rule.release_s - _EPSILON_S:
             return False
         self.alarm = self._calm_since = None
+        self._stormy = False
         return True
 
     def _low(self) -> bool:
         means = [wind.mean_mps for wind in self._winds.values()]
         return all(mean is not None and mean < self._rule.release_below_mps for mean in means)
+
+    def _above(self, lost: list[str]) -> dict[str, float]:
+        """Which are above the limit as of now, also where no sample came since the last look."""
+        means = {sensor: wind.mean_mps for sensor, wind in self._winds.items() if sensor not in lost}
+        return {s: mean for s, mean in means.items() if mean is not None and mean > self._rule.trip_mps}
 
     def _blind(self) -> list[str]:
         return [sensor for sensor, wind in self._winds.items() if wind.mean_mps is None]

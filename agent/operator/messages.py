@@ -6,7 +6,7 @@ https://learn.microsoft.com/azure/iot-hub/iot-hub-devguide-messages-c2d
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -45,11 +45,14 @@ class C2dMessage:
             raise BadMessage(f"body and properties are {size} bytes, at most {MAX_BYTES}")
 
     @property
-    def command_id(self) -> str:
-        """By which the device's outcome calls it: the body's ``id``, else the message id."""
+    def command_ids(self) -> tuple[str, ...]:
+        """By one of which the device's outcome calls it: the message id, where the body or its ``id`` will
+        not do, else that ``id``. Only the device knows which."""
         content = _json(self.body)
         given = content.get("id") if isinstance(content, dict) else None
-        return given if isinstance(given, str) and given else self.message_id
+        if not isinstance(given, str) or given in ("", self.message_id):
+            return (self.message_id,)
+        return (self.message_id, given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,17 +108,19 @@ def feedback_records(body: bytes) -> list[FeedbackRecord]:
     ]
 
 
-def outcome_in(event: Event, device_id: str, command_id: str) -> dict[str, Any] | None:
-    """The outcome of that command, if ``event`` has it: by its ``commandId``, else by the correlation id."""
+def outcome_in(event: Event, device_id: str, command_ids: Sequence[str]) -> dict[str, Any] | None:
+    """The outcome of that command, if ``event`` has it: by its ``commandId``, else by the correlation id.
+    Of several the one with the first of these ids."""
     if event.device_id != device_id:
         return None
     content = _json(event.body)
     objects = [o for o in (content if isinstance(content, list) else [content]) if isinstance(o, dict)]
-    for item in objects:
-        if item.get("commandId") == command_id and "status" in item:
-            return item
+    for command_id in command_ids:
+        for item in objects:
+            if item.get("commandId") == command_id and "status" in item:
+                return item
     if len(objects) == 1 and "commandId" not in objects[0] and "status" in objects[0]:
-        return objects[0] if event.system.get("correlation-id") == command_id else None
+        return objects[0] if event.system.get("correlation-id") in command_ids else None
     return None
 
 
@@ -131,7 +136,7 @@ class Fate:
         return replace(self, feedback=record) if self.feedback is None and record.is_of(message) else self
 
     def with_event(self, event: Event, message: C2dMessage) -> Fate:
-        found = outcome_in(event, message.device_id, message.command_id) if self.outcome is None else None
+        found = outcome_in(event, message.device_id, message.command_ids) if self.outcome is None else None
         return self if found is None else replace(self, outcome=found)
 
     @property

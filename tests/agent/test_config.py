@@ -232,6 +232,30 @@ def test_a_home_that_may_not_be_entered_is_passed_over(
     assert entered[0].is_relative_to(tmp_path)
 
 
+@pytest.mark.parametrize("key", ["state_directory", "connection_string_file", "ca_file"])
+@pytest.mark.parametrize(
+    ("path", "wrong"),
+    [
+        ("~nobody-here/x", "no user's home is '~nobody-here/x', give the whole path"),
+        ("x\\u0000", "expected a path of printable characters, got 'x\\x00'"),
+    ],
+)
+def test_what_no_file_can_be_called_is_named(key: str, path: str, wrong: str) -> None:
+    """Before anything is opened."""
+    with pytest.raises(ConfigError) as error:
+        loads(f'{SENSOR}[device]\n{key} = "{path}"')
+    assert str(error.value) == f"configuration: device: {key}: {wrong}"
+
+
+@pytest.mark.parametrize("table", ['"a\\nb" = 1', '[actuators."a\\nb"]\ndriver = "simulated"'])
+def test_a_key_with_a_line_feed_is_shown_in_one_line(table: str) -> None:
+    """Escaped, as it is in the file."""
+    with pytest.raises(ConfigError) as error:
+        loads(f"{table}\n{SENSOR}")
+    (line,) = str(error.value).splitlines()
+    assert "a\\nb" in line
+
+
 def test_where_there_is_none_the_places_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With what to do about it."""
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -337,8 +361,36 @@ def test_what_is_switched_on_when_safe_excludes_nothing() -> None:
     """Both would be on at once at every stop; what is off when safe may be in a group."""
     pair = ACTUATOR + 'exclusive = "motor"\n{}[actuators.vent]\ndriver = "simulated"\nexclusive = "motor"\n'
     loads(pair.format(""))
-    said = "actuators.awning.exclusive: exclusive is for what is without current when safe"
-    assert said in error(pair.format("safe = true\n"))
+    loads(pair.format("safe = 0.0\n"))
+    said = "actuators.awning.exclusive: exclusive is for what is without current when safe: expected safe = "
+    for text, expected in (
+        ("safe = true", "false, got true"),
+        ("safe = 0.3", "0, got 0.3"),
+        ("minimum = -5\nsafe = -1", "0, got -1.0"),
+    ):
+        assert f"{said}{expected}; or leave exclusive out" in error(pair.format(f"{text}\n"))
+
+
+@pytest.mark.parametrize(
+    ("stanza", "said"),
+    [
+        ('driver = "pwm"\npin = 17\nsafe = 1.0', "expected safe = 0, got 1.0; or leave exclusive out"),
+        ('driver = "pwm"\npin = 17\nsafe = 0.05', "expected safe = 0, got 0.05"),
+        ('driver = "relay"\npin = 17\nsafe = true', "expected safe = false, got true"),
+        ('driver = "pwm"\npin = 17\nsafe = 0', None),
+        ('driver = "relay"\npin = 17\nactive = "low"', None),
+        ('driver = "servo"\npin = 17\nsafe = 45', None),
+    ],
+)
+def test_a_level_above_nothing_is_on_when_safe_but_an_angle_is_not(stanza: str, said: str | None) -> None:
+    """Whatever the pin drives; a servo is away at one angle as at another, and none of them is off."""
+    other = '[actuators.y]\ndriver = "relay"\npin = 18\nexclusive = "a"\n'
+    pair = f'{SENSOR}{other}[actuators.x]\nexclusive = "a"\n{stanza}\n'
+    if said is None:
+        loads(pair)
+    else:
+        text = "actuators.x.exclusive: exclusive is for what is without current when safe"
+        assert f"{text}: {said}" in error(pair)
 
 
 def test_an_error_knows_the_actuators_that_are_in_order() -> None:

@@ -184,6 +184,10 @@ def make_unreadable(path: Path) -> None:
     path.mkdir()
 
 
+def name_nobodys_home(path: Path) -> None:
+    path.write_text(path.read_text().replace("[device]", '[device]\nca_file = "~nobody-here/ca.pem"'))
+
+
 def move_state(path: Path) -> None:
     path.write_text(path.read_text().replace("/state", "/elsewhere"))
 
@@ -197,6 +201,7 @@ def move_state(path: Path) -> None:
         (take_away, "cannot be read: No such file or directory"),
         (make_unreadable, "cannot be read: Is a directory"),
         (move_state, "device.state_directory: another one takes a restart"),
+        (name_nobodys_home, "device: ca_file: no user's home is '~nobody-here/ca.pem'"),
     ],
 )
 def test_kept(
@@ -227,6 +232,14 @@ def test_kept(
     mast.reload()
     assert mast.ask("status")["configuration"] == {"file": str(mast.path), "refused": None}
     wait_for(lambda: "NOT TAKEN" not in [s for s in said if "STATUS=" in s][-1], "another STATUS")
+
+
+def test_kept_whatever_the_reading_raises(mast: Mast, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault of our own ends nobody's measuring."""
+    monkeypatch.setattr(reloading, "load", lambda path: {}[path])
+    with pytest.raises(ControlError, match=r"KeyError: .*; the agent runs on with what it had"):
+        mast.ask("reload")
+    assert mast.runs[0].alive
 
 
 def test_kept_while_readings_are_in_memory_only(mast: Mast, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -312,6 +325,20 @@ def test_back(mast: Mast, caplog: pytest.LogCaptureFixture) -> None:
         "refused": "actuators.absent: pin 99 does not exist",
     }
     assert "the configuration is not taken" in caplog.text
+
+
+def test_back_whatever_the_start_raises(mast: Mast, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also a fault of our own."""
+
+    def fail(config: Config, sensors: set[str]) -> None:
+        if len(config.actuators) > 1:
+            raise TypeError("it does not fit")
+
+    monkeypatch.setattr(daemon, "say_what_is_simulated", fail)
+    mast.write(more='[actuators.beacon]\ndriver = "simulated"\n')
+    mast.stopping.ask_reload()
+    mast.until_run(3)
+    assert mast.runs[-1].snapshot()["configuration"]["refused"] == "TypeError: it does not fit"
 
 
 def test_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,6 +44,7 @@ class Rig(Protocol):
     def stored(self) -> list[tuple[str, bytes, dict[str, str]]]: ...
     def reported(self) -> dict[str, Any]: ...
     def queue(self, body: bytes, message_id: str) -> None: ...
+    def queued(self) -> int: ...
     def call(self, name: str, payload: bytes) -> Answer: ...
 
 
@@ -70,6 +71,9 @@ class FakeRig:
 
     def queue(self, body: bytes, message_id: str) -> None:
         self.hub.queued.append(CloudMessage(body, 0.0, message_id))
+
+    def queued(self) -> int:
+        return len(self.hub.queued)
 
     def call(self, name: str, payload: bytes) -> Answer:
         return self.hub.newest.call_method(name, payload)
@@ -115,6 +119,9 @@ class RealRig:
 
     def queue(self, body: bytes, message_id: str) -> None:
         self._hub.send_c2d("mast-1", body, message_id=message_id, expires_in_s=60)
+
+    def queued(self) -> int:
+        return self._hub.store.c2d.pending("mast-1")
 
     def call(self, name: str, payload: bytes) -> Answer:
         return asyncio.run_coroutine_threadsafe(self._call(name, payload), self._hub._loop)
@@ -204,6 +211,16 @@ def test_messages_from_the_cloud_come_in_order(rig: Rig) -> None:
     wait(lambda: len(seen) == 20)
     assert [message.message_id for message in seen] == [f"c{number}" for number in range(20)]
     assert seen[3].body == b'{"n": 3}'
+
+
+def test_a_message_is_the_hubs_until_it_was_taken(rig: Rig) -> None:
+    """A process that ends before, or while it writes the message down, gets it again."""
+    left: list[int] = []
+    rig.queue(b"{}", "c1")
+    client = rig.client(lambda _: left.append(rig.queued()))
+    client.connect().result(TIMEOUT_S)
+    wait(lambda: rig.queued() == 0)
+    assert left == [1]
 
 
 def test_a_refused_device_is_told_apart(rig: Rig) -> None:

@@ -20,6 +20,7 @@ from selenium.webdriver.common.keys import Keys
 from agent.localhub import methods
 from agent.localhub.faults import Fault
 from agent.localhub.hub import LocalHub
+from agent.localhub.page import wire
 from agent.localhub.records import Arrival, DeviceOffline, MethodTimeout
 from agent.localhub.store import Store
 from hw.clock import SystemClock
@@ -110,14 +111,23 @@ class Device:
         asked = json.loads(command.data)
         self.tell_outcome(command.message_id, status, reason=reason, command=asked["command"], **more)
 
-    def tell_outcome(self, command_id: str, status: str, **more: Any) -> None:
+    def tell_outcome(self, command_id: str, status: str, **more: Any) -> dict[str, Any]:
         self._sequence += 1
         head = {"deviceId": "mast-1", "run": "9f3c01ab", "sequence": self._sequence}
         body = head | {"time": "2026-11-20T17:34:00.000Z", "commandId": command_id, "status": status}
-        self.send(body | more, "outcome", command_id)
+        body |= more
+        self.send(body, "outcome", command_id)
+        return body
 
     def close(self) -> None:
         self._client.shutdown()
+
+
+def outcomes(browser: Browser) -> list[str]:
+    """In words, of the commands in the order of their sending."""
+    script = "return [...document.querySelectorAll('#sent td.outcome .words')].map((e) => e.innerText)"
+    words: list[str] = browser.driver.execute_script(script)
+    return words[::-1]
 
 
 def record_history(directory: Path, count: int) -> None:
@@ -406,6 +416,54 @@ def test_one_id_sent_twice_is_two_rows_with_their_own_outcomes(
     rows = "return [...document.querySelectorAll('[data-id=twice] td.outcome')].map((e) => e.innerText)"
     browser.wait(lambda: ["repeat" in row for row in browser.driver.execute_script(rows)] == [True, False])
     assert browser.text(DELIVERY).count("delivered") == 2
+
+
+def test_an_outcome_by_the_message_id_finds_its_row(site: Site, device: Device, browser: Browser) -> None:
+    """The device calls a command so whose own id it cannot take, or whose body it cannot."""
+    browser.open(site.page.url)
+    browser.wait_text("#target", "mast-1")
+    twice_named = b'{"command": "ping", "id": "again", "command": "ping"}'
+    for message_id, body in (
+        ("m-1", '{"command": "ping", "id": "odd\u00a0"}'.encode()),
+        ("m-2", twice_named),
+        ("m-3", b'{"command": "ping", "id": "again"}'),
+        ("m-4", b'{"command": "ping", "id": "m-5"}'),
+        ("m-5", b'{"command": "ping", "id": "own"}'),
+    ):
+        site.hub.send_c2d("mast-1", body, message_id=message_id)
+        device.next_command()
+    device.tell_outcome("m-1", "refused", reason="bad-id")
+    device.tell_outcome("m-2", "refused", reason="duplicate-key")
+    device.tell_outcome("again", "done")
+    device.tell_outcome("m-5", "failed")
+    device.tell_outcome("own", "expired")
+    browser.wait(
+        lambda: (
+            outcomes(browser) == ["refused: bad-id", "refused: duplicate-key", "done", "failed", "expired"]
+        )
+    )
+
+
+def test_an_outcome_that_comes_twice_is_one(
+    site: Site, device: Device, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when it comes so late that the stream no longer knows it: the next command's it is not."""
+    monkeypatch.setattr(wire, "_REMEMBERED_IDS", 1)
+    browser.open(site.page.url)
+    browser.wait_text("#sensors", "top")
+    browser.driver.find_element(By.CSS_SELECTOR, "#sensors input[value=top]").click()
+    for command in ("ping", "hold"):
+        site.hub.send_c2d("mast-1", json.dumps({"command": command, "id": "twice"}).encode())
+        device.next_command()
+    told = device.tell_outcome("twice", "done")
+    device.read(windSpeed=11.3)
+    device.read(windSpeed=11.4)
+    device.send(told, "outcome", "twice")
+    device.read(windSpeed=22.6)
+    browser.wait_text("#speed", "22.6")
+    assert outcomes(browser) == ["done", "not told yet"]
+    device.tell_outcome("twice", "refused", reason="id-reused")
+    browser.wait(lambda: outcomes(browser) == ["done", "refused: id-reused"])
 
 
 def test_a_message_that_is_sent_and_not_confirmed_says_so(site: Site, browser: Browser) -> None:

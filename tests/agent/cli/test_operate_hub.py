@@ -285,6 +285,11 @@ def test_an_agent_is_commanded_and_answers(masthead: Masthead, site: Site, mast:
         assert "\ndelivered         Success\n" in refused.out
         assert "\noutcome           refused" in refused.out
         assert "delivered, and real says refused: " in refused.err
+        beyond = masthead(
+            "send", "real", '{"id": "b-1", "command": "hold", "for": 1e400}', "--wait", "--json"
+        )
+        told = json.loads(beyond.out)
+        assert (told["outcome"], told["result"]["commandId"]) == ("refused", told["messageId"])
         method = masthead("method", "real", "ping", "--json")
         assert (method.code, json.loads(method.out)["status"]) == (0, 200)
         unknown = masthead("method", "real", "fly")

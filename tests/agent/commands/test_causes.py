@@ -72,6 +72,26 @@ def test_a_storm_holds_what_has_an_interlock_and_is_told_once() -> None:
     assert over == ("wind-alarm-over", "awning", {"alarmSeconds": 9.0})
 
 
+def test_a_storm_after_a_silence_is_told_with_its_speed() -> None:
+    """Once; its end counts from when the sensor was lost."""
+    bench = Bench()
+    bench.blow(0, 4, 3.0)
+    for first in (20, 40):
+        bench.causes.step(BEGAN + first)
+        bench.blow(first, first + 4, 15.0)
+    assert "15.0 m/s at top" in bench.holders("awning", 44)["interlock"]
+    bench.blow(45, 60, 3.0)
+    assert [event for event, _, _ in bench.told] == ["wind-alarm", "wind-alarm", "wind-alarm-over"]
+    (_, _, silence), (_, _, storm), (_, _, over) = bench.told
+    assert (silence["sensor"], silence["windSpeed"]) == ("top", None)
+    assert (storm["sensor"], storm["windSpeed"], storm["reason"]) == (
+        "top",
+        15.0,
+        "15.0 m/s at top, above 10",
+    )
+    assert over == {"alarmSeconds": 30.0}
+
+
 def test_sensors_that_are_all_silent_hold_each_after_its_own_time() -> None:
     """One that is heard is enough to see by; a fault is silence; it names which."""
     bench = Bench(interlock=False)

@@ -195,6 +195,17 @@ def test_a_guard_that_does_not_answer_is_a_failure(rig: Rig, monkeypatch: pytest
     assert rig.beacon.driven == []
 
 
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [({"command": "stop", "actuator": "beacon"}, "interrupted"), (off(), "interrupted"), (on(), "refused")],
+)
+def test_what_comes_when_the_guard_has_ended(rig: Rig, body: dict[str, Any], status: str) -> None:
+    """Nobody refuses what goes towards safe: it was cut off, and everything is brought to safe anyway."""
+    rig.guard.stop(rig.clock.monotonic())
+    outcome = rig.answer(body, "m-1")
+    assert (outcome["status"], outcome["reason"]) == (status, "stopping: the agent is ending")
+
+
 def test_a_pulse_ends_by_itself(rig: Rig) -> None:
     """A switch needs no value; one second unless it says otherwise, and its end is an event."""
     for more, length_s in (({}, 1.0), ({"for": 5}, 5.0), ({"value": True, "for": 0.5}, 0.5)):
@@ -349,6 +360,7 @@ def test_status_is_answered_at_once(rig: Rig) -> None:
     ("name", "payload", "number", "reason"),
     [
         ("reboot", b"null", 404, "unknown-method: 'reboot'"),
+        ("reboot", b'"now"', 404, "unknown-method: 'reboot'"),
         ("sett", b'{"actuator": "beacon", "value": true}', 404, "unknown-method: 'sett', did you mean"),
         ("command", b"null", 400, "not-a-command"),
         ("command", b'{"command": "status"}', 400, "unknown-command: 'status'"),

@@ -384,3 +384,78 @@ def test_releases_in_no_other_way() -> None:
         bench.blow(300, 3.0)
         bench.blow(30, 20.0)
     assert bench.changes == [(bench.changes[0][0], True)]
+
+
+# --- names
+
+
+BOTH = replace(RULE, sensors=("top", "low"))
+
+
+def test_names_the_wind_that_comes_after_a_silence() -> None:
+    """It is the same alarm, with another cause, and that is told."""
+    bench = Bench()
+    bench.blow(20, None)
+    bench.blow(60, 20.0)
+    alarm = bench.interlock.alarm
+    assert alarm is not None
+    assert (alarm.sensor, alarm.wind_mps, alarm.reason) == ("top", 20.0, "20.0 m/s at top, above 10.7")
+    (lost_at, _), _ = bench.changes
+    assert (alarm.since_boot_s, len(bench.changes)) == (lost_at, 2)
+
+
+def test_names_the_wind_that_comes_after_a_restart() -> None:
+    """As soon as it is known; or that nobody knows of any."""
+    bench = Bench(tripped=True, calm=False)
+    bench.blow(30, 25.0)
+    assert bench.interlock.holds == "25.0 m/s at top, above 10.7; released when below 7.9 m/s for 600 s"
+    assert bench.changes == [(BEGAN + 3.25, True)]
+    silent = Bench(tripped=True, calm=False)
+    silent.look(BEGAN + LOST_S)
+    assert "no wind is known from top" in str(silent.interlock.holds)
+    assert silent.changes == []
+
+
+def test_names_the_sensor_where_it_blows_now() -> None:
+    """Another than before, but none while the first still has it; nobody is told again."""
+    bench = Bench(rule=BOTH)
+    for top, low, named in ((20.0, 5.0, "top"), (20.0, 20.0, "top"), (5.0, 20.0, "low"), (20.0, 20.0, "low")):
+        for n in range(60):
+            bench.samples += 1
+            for sensor, mps in (("top", top), ("low", low)):  # looked at after each, as samplers wake a guard
+                bench.interlock.observe(sensor, bench.now, mps)
+                bench.look(bench.now)
+                if n > 20:
+                    assert f" m/s at {named}, " in str(bench.interlock.holds)
+    assert len(bench.changes) == 1
+
+
+def test_names_the_sensor_that_is_lost_in_an_alarm() -> None:
+    """It says when to look, and that it is back; a wind above the limit elsewhere is named before it."""
+    bench = Bench(rule=BOTH)
+    bench.blow(5, 12.0)
+    bench.blow(5, 2.0)
+    last = bench.now
+    bench.blow(9.75, 2.0, "low")
+    assert bench.interlock.due == last + LOST_S
+    bench.blow(1, 2.0, "low")
+    assert "no wind is known from top; released when" in str(bench.interlock.holds)
+    bench.blow(5, 20.0, "low")
+    assert " m/s at low" in str(bench.interlock.holds)
+    bench.blow(5, 2.0, "low")
+    assert "no wind is known from top; released when" in str(bench.interlock.holds)
+    bench.blow(5, 9.0)
+    assert "no wind was known from top; released when" in str(bench.interlock.holds)
+    assert len(bench.changes) == 1
+
+
+def test_names_the_first_wind_of_each_alarm_once() -> None:
+    """However often it comes and goes, and the sensor with it; the next alarm tells anew."""
+    bench = Bench(1.0, replace(RULE, release_s=60.0))
+    for _ in range(2):
+        bench.changes.clear()
+        for _ in range(50):
+            bench.blow(20, None)
+            bench.blow(10, 20.0)
+        bench.blow(100, 3.0)
+        assert [alarm for _, alarm in bench.changes] == [True, True, False]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from agent.commands.command import BadCommand, parse
 from agent.operator.errors import BadMessage
 from agent.operator.events import Event
 from agent.operator.messages import C2dMessage, Fate, FeedbackRecord, feedback_records, outcome_in
@@ -38,16 +39,43 @@ def test_what_no_hub_takes_is_not_sent(fields: dict[str, Any], words: str) -> No
 @pytest.mark.parametrize(
     ("body", "found"),
     [
-        (b'{"id": "mine"}', "mine"),
-        (b'{"id": 7}', "m-1"),
-        (b'{"id": ""}', "m-1"),
-        (b"text", "m-1"),
-        (b"[]", "m-1"),
+        (b'{"id": "mine"}', ("m-1", "mine")),
+        (b'{"id": "m-1"}', ("m-1",)),
+        (b'{"id": 7}', ("m-1",)),
+        (b'{"id": ""}', ("m-1",)),
+        (b"text", ("m-1",)),
+        (b"[]", ("m-1",)),
     ],
 )
-def test_a_command_is_called_by_its_own_id_or_the_messages(body: bytes, found: str) -> None:
+def test_a_command_is_called_by_its_own_id_or_the_messages(body: bytes, found: tuple[str, ...]) -> None:
     """As the agent calls it in the outcome."""
-    assert C2dMessage("m", body, "m-1").command_id == found
+    assert C2dMessage("m", body, "m-1").command_ids == found
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"id": "i", "command": "ping"}',
+        b'{"id": "i", "command": "set", "actuator": "level", "value": 1e400}',
+        b'{"id": "i", "command": "set", "actuator": "level", "value": NaN}',
+        b'{"id": "i", "command": "ping", "command": "hold"}',
+        b'{"id": "i", "id": "i", "command": "ping"}',
+        '{"id": "i\u00a0", "command": "ping"}'.encode(),
+        b'\xef\xbb\xbf{"id": "i", "command": "ping"}',
+        '{"id": "i", "command": "ping"}'.encode("utf-16"),
+        b'{"id": "%s", "command": "ping"}' % (b"i" * 129),
+        b'{"id": "i", "command": "hold", "for": %s}' % (b"9" * 5000),
+    ],
+)
+def test_the_id_that_the_agent_takes_is_one_of_them(body: bytes) -> None:
+    """Whatever it finds wrong with the body."""
+    try:
+        taken = parse(body).command_id
+    except BadCommand as bad:
+        taken = bad.command_id
+    message = C2dMessage("mast-1", body, "m-1")
+    told = {"commandId": taken or "m-1", "status": "refused"}
+    assert Fate().with_event(event(told), message).outcome == told
 
 
 def test_feedback_is_read_as_azure_writes_it() -> None:
@@ -85,7 +113,17 @@ OUTCOME = {"commandId": "c", "status": "done"}
 )
 def test_an_outcome_is_known_by_its_command(found: object, given: Event) -> None:
     """Of that device: by ``commandId``, alone or in an array; else by the correlation id."""
-    assert outcome_in(given, "mast-1", "c") == found
+    assert outcome_in(given, "mast-1", ("c",)) == found
+
+
+def test_the_message_id_goes_before_the_bodys() -> None:
+    """It is of this message only: a body's id may be sent again, corrected."""
+    other = {"commandId": "mine", "status": "done"}
+    assert outcome_in(event([other, OUTCOME]), "mast-1", ("c", "mine")) == OUTCOME
+    assert outcome_in(event([other]), "mast-1", ("c", "mine")) == other
+    assert outcome_in(event({"status": "ok"}, correlation_id="mine"), "mast-1", ("c", "mine")) == {
+        "status": "ok"
+    }
 
 
 def test_a_fate_is_settled_when_nothing_more_can_come() -> None:

@@ -29,6 +29,11 @@ function keepLast(list, count) {
   if (list.length > count) list.splice(0, list.length - count);
 }
 
+/** Whether these are one object of a device, come twice. */
+function isSame(a, b) {
+  return a.run !== undefined && a.sequence !== undefined && a.run === b.run && a.sequence === b.sequence;
+}
+
 class Device {
   sensors = new Map(); // name -> points in order of arrival
   readings = []; // messages with readings
@@ -68,8 +73,10 @@ class Device {
     if (item.type === "event") this.followUps.set(id, item);
     if (item.type === "outcome") {
       if (!this.outcomes.has(id)) this.outcomes.set(id, []);
-      this.outcomes.get(id).push(item);
-      keepLast(this.outcomes.get(id), COMMANDS);
+      const told = this.outcomes.get(id);
+      if (told.some((earlier) => isSame(earlier.body, item.body))) return;
+      told.push(item);
+      keepLast(told, COMMANDS);
     }
     for (const map of [this.followUps, this.outcomes]) {
       if (map.size > 4 * COMMANDS) map.delete(map.keys().next().value);
@@ -89,11 +96,17 @@ class Device {
   /**
    * The commands, newest first, each with its outcome (as the device says it, or null) and the latest event
    * about it: [{command, id, outcome, followUp}]. Of commands with one id each has its own outcome, in turn.
+   *
+   * The device calls a command by its body's id; where that, or the body, will not do, by the message id.
+   * Answers by a message id come first: the body's id may have been sent again, corrected.
    */
   sentCommands() {
     const turns = new Map();
+    const own = new Set([...this.commands.values()].map((command) => text(command.body?.id)));
+    const isByMessageId = ({ id }) => this.outcomes.has(id) && !own.has(id);
     const rows = [...this.commands.values()].sort((a, b) => a.sent - b.sent).map((command) => {
-      const id = text(command.body?.id) ?? text(command.answer?.commandId) ?? command.id;
+      const named = isByMessageId(command) ? command.id : text(command.body?.id);
+      const id = named ?? text(command.answer?.commandId) ?? command.id;
       const turn = turns.get(id) ?? 0;
       turns.set(id, turn + 1);
       const item = this.outcomes.get(id)?.[turn];
