@@ -20,6 +20,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from . import state
+
 log = logging.getLogger(__name__)
 
 _POINTER = "control"
@@ -188,9 +190,7 @@ class ControlClient:
             ) from error
         except (OSError, ValueError) as error:
             self._socket.close()
-            raise NoDaemon(
-                f"no agent is running on {state_directory}: start one with `masthead run`"
-            ) from error
+            raise NoDaemon(_why_none(state_directory)) from error
         self._stream = self._socket.makefile("rwb")
 
     def ask(self, op: str, **arguments: Any) -> dict[str, Any]:
@@ -231,6 +231,17 @@ def _socket_of(state_directory: Path) -> str:
         if state_directory != _SERVICE_STATE:
             raise
         return _SERVICE_SOCKET
+
+
+def _why_none(state_directory: Path) -> str:
+    """Why nobody answers, and what to do."""
+    holder = state.holder(state_directory)
+    if holder is None:
+        return f"no agent is running on {state_directory}: start one with `masthead run`"
+    return (
+        f"{state_directory} is in use by a masthead (process {holder}) that cannot be asked: "
+        "it starts or stops, or else its log says where its control socket is"
+    )
 
 
 def _write(path: Path, text: str) -> None:

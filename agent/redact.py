@@ -12,38 +12,42 @@ import string
 
 _MASK = "***"
 _QUOTE = r"""(?:\\*["']|%(?:25)*2[27])?"""
-_IS = r"(?:=|:|%(?:25)*3[ad]|\\+u003[ad])"
+_IS = r"(?:=|:|%(?:25)*3[ad]|\\{1,15}u003[ad])"
 _VALUE = r"""[^&;,\s"']+"""
+# a quoted phrase, which may hold any letter and blanks; to the end of the line where that has cut it off
+_PHRASE = r"""(?:"(?:[^"\\\n]|\\.)+"?|'(?:[^'\\\n]|\\.)+'?|\\+"[^"\n]+"?|\\+'[^'\n]+'?)"""
 _SECRETS = re.compile(
     rf"""((?<![A-Za-z])(?:Shared_?Access_?Key|Primary_?Key|Secondary_?Key|sig){_QUOTE}\s*{_IS}\s*{_QUOTE}){_VALUE}""",
     re.IGNORECASE,
 )
 
 _WRAPPED = re.compile(  # a key that the end of a line, perhaps of the journal, has cut in two
-    rf"""((?:Shared_?Access_?Key|Primary_?Key|Secondary_?Key){_QUOTE}\s*{_IS}\s*{_QUOTE}){_VALUE}"""
+    rf"""((?:Shared_?Access_?Key|Primary_?Key|Secondary_?Key){_QUOTE}\s*{_IS}\s*{_QUOTE})[^&;,\s"']{{1,500}}"""
     r"""\r?\n((?:[^\n]*?\]: )?\s*)[\w+/%]+(?:={1,2}|%3D)(?![\w=])""",
     re.IGNORECASE,
 )
 _NAMED = re.compile(
-    rf"((?:secret|token|api[-_]?key)\w*{_QUOTE}\s*{_IS}\s*{_QUOTE}){_VALUE}"
+    rf"((?:secret|token|api[-_]?key)\w{{0,64}}{_QUOTE}\s*{_IS}\s*)(?:{_PHRASE}|{_QUOTE}{_VALUE})"
     rf"|(key{_QUOTE}\s*{_IS}\s*{_QUOTE})[\w+/=%-]{{12,}}"
-    r"|(\b(?:bearer|basic)\s+|--[\w-]*(?:secret|token|key)\s+)\S{8,}",
+    r"|(\b(?:bearer|basic)\s+|--[\w-]{0,64}(?:secret|token|key)\s+)\S{8,}",
     re.IGNORECASE,
 )
 _PASSWORD = re.compile(  # which may hold any letter, and spaces between quotes
     rf"((?:pass(?:word|wd|phrase|code)|(?<![A-Za-z])(?:pass|psk|pwd))\b{_QUOTE}(?:\s*{_IS}\s*|\s+is\s+|(?<=--password)\s+))"
-    r"""(?:"[^"\n]*"|'[^'\n]*'|\S+)""",
+    rf"""(?:{_PHRASE}|""|''|\S+)""",
     re.IGNORECASE,
 )
+_GAP = r"(?:[ \t]|\\\n)*+"
 _OF_UNITS = re.compile(  # systemd.exec(5); a line that ends with a backslash goes on in the next
-    r"""((?:SetCredential(?:Encrypted)?=[^:\n]*:|Environment=["']?\w+=))(?:[^\n]*\\\n)*[^\n]*"""
+    rf"""((?:SetCredential(?:Encrypted)?{_GAP}={_GAP}[^:\n]{{0,255}}:|Environment{_GAP}={_GAP}["']?\w+=))"""
+    r"(?:[^\n]*\\\n)*[^\n]*"
 )
-_IN_URL = re.compile(r"(://)[^/\s@]+(@)")
+_IN_URL = re.compile(r"""(://)[^/\s@]+(?:@[^/\s@"']*)*(@)""")  # a password may have an @ in it
 _PRIVATE_KEY = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL
 )
-_LETTER = r"(?:[A-Za-z0-9+/_-]|%(?:25)*2[bBfF]|\\+/|\\+u002[bBfF])"
-_PADDING = r"(?:=|%(?:25)*3[dD]|\\+u003[dD])"
+_LETTER = r"(?:[A-Za-z0-9+/_-]|%(?:25)*2[bBfF]|\\{1,15}/|\\{1,15}u002[bBfF])"
+_PADDING = r"(?:=|%(?:25)*3[dD]|\\{1,15}u003[dD])"
 _BASE64 = re.compile(rf"{_LETTER}{{20,}}{_PADDING}{{1,2}}(?![\w/])|{_LETTER}{{36,}}")
 
 

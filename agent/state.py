@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 _LOCK = "lock"
+_LOCKS = Path("/proc/locks")
 
 
 class StateError(Exception):
@@ -53,6 +54,24 @@ class StateLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+
+def holder(directory: Path) -> str | None:
+    """The process that has the state lock, if one has.
+
+    Only as the kernel lists it (proc_locks(5)): a lock tried here could turn away an agent that starts.
+    """
+    wanted = set()
+    for path in (directory / _LOCK, directory):
+        with contextlib.suppress(OSError):
+            at = path.stat()
+            wanted.add(f"{os.major(at.st_dev):02x}:{os.minor(at.st_dev):02x}:{at.st_ino}")
+    with contextlib.suppress(OSError):
+        for line in _LOCKS.read_text().splitlines():
+            words = line.split()  # 1: FLOCK ADVISORY WRITE process device:inode first last
+            if words[1:2] == ["FLOCK"] and words[5] in wanted:
+                return words[4]
+    return None
 
 
 def _open(directory: Path) -> int:

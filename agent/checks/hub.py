@@ -91,18 +91,24 @@ def _may_be_hidden(config: Config) -> bool:
 
 
 def _ca(ca_file: str) -> Finding:
-    """When a private CA ends: nobody renews it but its owner."""
+    """When the last of a private CA's certificates ends: nobody renews them but their owner.
+
+    Others may have expired before: old and new stand in one file while a hub changes over.
+    """
     try:
         roots = ssl.create_default_context(cafile=str(Path(ca_file).expanduser())).get_ca_certs()
-        ends = min((ssl.cert_time_to_seconds(str(root["notAfter"])) for root in roots), default=None)
+        ends = [ssl.cert_time_to_seconds(str(root["notAfter"])) for root in roots]
     except (OSError, ValueError, KeyError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         text = f"{ca_file} (device.ca_file or MASTHEAD_CA_FILE) is no readable PEM file ({reason})"
         return Finding("ca", "failed", text, "give the PEM file of the hub's CA")
-    if ends is None:
+    if not ends:
         text = f"{ca_file} holds no certificate of a CA"
         return Finding("ca", "warning", text, "give the PEM file of the hub's CA, not of the hub itself")
-    state, until = _validity(ends)
+    state, until = _validity(max(ends))
+    expired = sum(_validity(end)[0] == "failed" for end in ends)
+    if 0 < expired < len(ends):
+        until += f"; {expired} of its {len(ends)} certificates expired before"
     remedy = None if state == "ok" else "put the hub's new CA into it in time"
     return Finding("ca", state, f"{ca_file}, a private CA in place of the system's, {until}", remedy)
 

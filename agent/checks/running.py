@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from agent import state
 from agent.config import Config
 from agent.control import ControlClient, ControlError, NoDaemon
 
@@ -17,7 +18,9 @@ def ask(config: Config) -> tuple[Finding, dict[str, Any] | None]:
     try:
         with ControlClient(config.state_directory) as client:
             status = client.ask("status")
-    except NoDaemon:
+    except NoDaemon as error:
+        if state.holder(config.state_directory) is not None:
+            return Finding("agent", "failed", str(error), _HUNG), None
         return Finding("agent", "ok", "not running"), None
     except ControlError as error:
         not_asked = isinstance(error.__cause__, PermissionError)  # it may well be well

@@ -136,7 +136,7 @@ def _planned(given: _Given) -> _Plan:
             raise SetupError(f"{path.parent} is on a read-only file system: {READ_ONLY}")
         raise SetupError(f"{path.parent} cannot be written by this user: sudo masthead setup")
     try:
-        before = text = path.read_text(encoding="utf-8")
+        before = text = path.read_text(encoding="utf-8-sig")  # some editors begin with a byte order mark
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise SetupError(f"{path} cannot be read ({reason}): is masthead installed?") from error
@@ -244,7 +244,7 @@ def _read(file: str) -> str:
 
 def _parsed(text: str, source: str) -> Credential:
     try:
-        return parse(text.strip().strip("\"'"), source)  # as it was copied out of a script
+        return parse(text.strip("\ufeff \t\r\n;\"'"), source)  # as it was copied out of a script
     except CredentialError as error:
         raise SetupError(scrub(str(error))) from error  # a lone key would be named in it
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import socket
@@ -180,6 +181,37 @@ def test_no_daemon_is_said_with_what_to_do(state: Path) -> None:
             (state / "control").write_text(content)
         with pytest.raises(NoDaemon, match=r"no agent is running on .*: start one with `masthead run`"):
             ControlClient(state)
+
+
+@pytest.mark.parametrize("locked", ["lock", "."])
+def test_an_agent_that_cannot_be_asked_is_not_said_to_be_none(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locked: str
+) -> None:
+    """It started on a full disk, say: its lock tells of it, on a file or, for want of one, on the folder."""
+    (state / "lock").touch()
+    at = (state / locked).stat()
+    place = f"{os.major(at.st_dev):02x}:{os.minor(at.st_dev):02x}:{at.st_ino}"
+    locks = tmp_path / "locks"
+    monkeypatch.setattr("agent.state._LOCKS", locks)
+    for kind in ("POSIX ", "FLOCK "):
+        locks.write_text(
+            f"1: {kind} ADVISORY  WRITE 4711 {place} 0 EOF\n2: FLOCK  ADVISORY  WRITE 9 00:01:2 0 EOF\n"
+        )
+        with pytest.raises(NoDaemon) as told:
+            ControlClient(state)
+        assert ("no agent is running" in str(told.value)) is (kind == "POSIX ")
+    assert str(told.value) == (
+        f"{state} is in use by a masthead (process 4711) that cannot be asked: "
+        "it starts or stops, or else its log says where its control socket is"
+    )
+
+
+def test_asking_in_vain_turns_no_agent_away(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that starts meanwhile gets its lock: the client tries none."""
+    (state / "lock").touch()
+    monkeypatch.setattr(fcntl, "flock", lambda *_: pytest.fail("a lock was tried"))
+    with pytest.raises(NoDaemon):
+        ControlClient(state)
 
 
 def test_what_a_killed_daemon_left_is_cleared_away(state: Path, runtime: Path) -> None:

@@ -55,6 +55,20 @@ def test_redact(text: str, expected: str) -> None:
         ("X-API-Key: 755622d6d7a0b48c", "X-API-Key: ***"),
         ('"symmetricKey": "bXlzZWNyZXQxMjM0NTY="', '"symmetricKey": "***"'),
         ("https://755622d6d7a0@host/", "https://***@host/"),
+        ("http://bob:hun@ter2@proxy:3128", "http://***@proxy:3128"),
+        ('{"at":"http://me:pw@h","to":"x@y"}', '{"at":"http://***@h","to":"x@y"}'),
+        ("Environment = A=hunter2\nNice=5", "Environment = A=***\nNice=5"),
+        ('Environment= "MODEM_LOGIN=hunter2"', 'Environment= "MODEM_LOGIN=***'),
+        ("Environment=\\\n  A=hunter2\nNice=5", "Environment=\\\n  A=***\nNice=5"),
+        ("SetCredential = pw:hunter2", "SetCredential = pw:***"),
+        ("SetCredentialEncrypted\t=\tpw:hunter2", "SetCredentialEncrypted\t=\tpw:***"),
+        ('client_secret = "my secret phrase" # x', "client_secret = *** # x"),
+        ('apn_token="ab,cd;ef gh" x', "apn_token=*** x"),
+        ("api_key: 'ab cd'", "api_key: ***"),
+        ('token = "it is \\"so\\" and so" x', "token = *** x"),
+        ('{\\"token\\": \\"ab cd\\", \\"a\\": 1}', '{\\"token\\": ***, \\"a\\": 1}'),
+        ('secret = "cut off by the\nnext', "secret = ***\nnext"),
+        ("token=%22abc%22&a=1", "token=***&a=1"),
     ],
 )
 def test_scrub(text: str, expected: str) -> None:
@@ -74,6 +88,8 @@ def test_scrub(text: str, expected: str) -> None:
         'site = "north ridge"',
         "connecting again with a new token",
         "its token carries the clock (timedatectl); else: wrong key, unknown or disabled device",
+        'token = "", site = "north ridge"',
+        "https://host/path mail me@host",
         "Speculative Store Bypass: Vulnerable",
         "mast masthead[8]: Started\nmast masthead[8]: Stopping\nmast masthead[8]: Stopped",
     ],
@@ -81,3 +97,26 @@ def test_scrub(text: str, expected: str) -> None:
 def test_scrub_keeps_what_is_of_use(text: str) -> None:
     """Names, numbers of boots and runs, checksums, paths, configuration."""
     assert scrub(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "token",
+            'token="',
+            "-",
+            "--",
+            "SharedAccessKey=",
+            "SetCredential=",
+            "SetCredential= ",
+            "://a@",
+            "a@",
+        ),
+        *("Environment = ", 'password="\\', "\\", "\\\n", " ", "A1a\n"),
+    ],
+)
+def test_a_long_line_takes_no_longer_than_its_length(text: str) -> None:
+    """With time by the square of it this would not come to an end."""
+    long = text * (500_000 // len(text))
+    assert scrub(long)

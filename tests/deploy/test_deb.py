@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -179,6 +180,96 @@ def test_the_scripts_are_sound(script: str) -> None:
     _need(shutil.which("shellcheck") is not None, "shellcheck")
     said = subprocess.run(["shellcheck", str(HERE / script)], capture_output=True, text=True, check=False)
     assert (said.returncode, said.stdout) == (0, "")
+
+
+SYSTEMCTL = """#!/bin/sh
+case "$*" in
+"--quiet is-enabled masthead.service") exec test {enabled} = True ;;
+"is-active masthead.service") echo {active}; exec test {active} = active ;;
+esac
+"""
+
+
+def _configured(
+    tmp_path: Path, *words: str, active: str, sample: bool = False, enabled: bool = True, systemd: bool = True
+) -> str:
+    """What postinst says on a machine like this, called so by dpkg."""
+    system, programs = tmp_path / "system", tmp_path / "bin"
+    ours, installed = (tmp_path / "masthead.toml", tmp_path / "installed.toml")
+    text = (HERE / "postinst").read_text()
+    for path, stand_in in (
+        ("/run/systemd/system", system),
+        ("/etc/masthead/masthead.toml", ours),
+        ("/usr/share/masthead/masthead.toml", installed),
+    ):
+        assert path in text
+        text = text.replace(path, str(stand_in))
+    (tmp_path / "postinst").write_text(text)
+    installed.write_text("as installed\n")
+    ours.write_text("as installed\n" if sample else "another sensor\n")
+    if systemd:
+        system.mkdir()
+    programs.mkdir()
+    others = ("systemd-sysusers", "py3compile", "deb-systemd-helper", "deb-systemd-invoke", "udevadm")
+    scripts = {**dict.fromkeys(others, "#!/bin/sh\n"), "systemctl": SYSTEMCTL}
+    for name, script in scripts.items():
+        (programs / name).write_text(script.format(enabled=enabled, active=active))
+        (programs / name).chmod(0o755)
+    done = subprocess.run(
+        ["/bin/dash" if Path("/bin/dash").exists() else "/bin/sh", "-eu", str(tmp_path / "postinst"), *words],
+        env={"PATH": f"{programs}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+NEW = "masthead is installed; next: sudo masthead setup\n"
+SET_UP = "masthead is not running: sudo masthead setup\n"
+START = "masthead is not running: sudo systemctl start masthead\n"
+CALLS = [
+    ("configure", "0.1.0"),
+    ("abort-upgrade", "0.1.0"),
+    ("abort-remove",),
+    ("abort-remove", "in-favour", "other", "1"),
+    ("abort-deconfigure", "in-favour", "other", "1", "removing", "third", "2"),
+]
+
+
+@pytest.mark.parametrize("call", CALLS, ids=" ".join)
+def test_a_mast_that_stands_still_is_told_what_starts_it(tmp_path: Path, call: tuple[str, ...]) -> None:
+    """Removed and installed again it is configured, and yet not running."""
+    assert _configured(tmp_path, *call, active="inactive") == START
+
+
+@pytest.mark.parametrize("active", ["active", "activating"])
+@pytest.mark.parametrize("call", CALLS, ids=" ".join)
+def test_of_a_mast_that_runs_nothing_is_said(tmp_path: Path, call: tuple[str, ...], active: str) -> None:
+    """As on an upgrade; nor of one that tries again by itself."""
+    assert _configured(tmp_path, *call, active=active) == ""
+
+
+@pytest.mark.parametrize(
+    ("call", "machine", "said"),
+    [
+        (("configure", ""), {"active": "inactive", "sample": True}, NEW),
+        (("configure", ""), {"active": "", "systemd": False, "sample": True}, NEW),
+        (("configure", "0.1.0"), {"active": "", "systemd": False}, ""),
+        (("configure", "0.1.0"), {"active": "inactive", "sample": True}, SET_UP),
+        (("configure", "0.1.0"), {"active": "failed"}, START),
+        (("configure", "0.1.0"), {"active": "inactive", "enabled": False}, ""),
+        (("triggered", "x"), {"active": "inactive"}, ""),
+    ],
+    ids=["new", "new-image", "old-image", "sample", "failed", "disabled", "unasked"],
+)
+def test_what_comes_next_is_said_in_one_line(
+    tmp_path: Path, call: tuple[str, ...], machine: dict[str, Any], said: str
+) -> None:
+    """Setup where nobody did it, with systemd or without; nothing to who has disabled the service."""
+    assert _configured(tmp_path, *call, **machine) == said
 
 
 @pytest.fixture(scope="module")

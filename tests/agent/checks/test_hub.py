@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from agent.checks import hub
 from agent.checks.finding import Finding
@@ -116,6 +122,44 @@ def test_a_private_ca_that_ends(
     found = findings(tmp_path, ca=str(local.ca_file))["ca"]
     assert found.state == state
     assert (found.remedy is None) == (state == "ok")
+
+
+def authority(days: int) -> str:
+    """A CA whose certificate ends in so many ``days``."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"a CA for {days} days")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=4000))
+        .not_valid_after(now + timedelta(days=days))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    return certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
+@pytest.mark.parametrize(
+    ("days", "state", "last", "remark"),
+    [
+        ((-3, 400), "ok", 400, "; 1 of its 2 certificates expired before"),
+        ((400, -3, 4000, -900), "ok", 4000, "; 2 of its 4 certificates expired before"),
+        ((-3, 10), "warning", 10, "; 1 of its 2 certificates expired before"),
+        ((10, 400), "ok", 400, ""),
+        ((-900, -3), "failed", -3, ""),
+    ],
+)
+def test_a_ca_that_is_changed_over(
+    tmp_path: Path, days: tuple[int, ...], state: str, last: int, remark: str
+) -> None:
+    """Old and new in one file: it serves as long as its last one does, and which one that is, is told."""
+    file = tmp_path / "ca.pem"
+    file.write_text("".join(map(authority, days)))
+    found = findings(tmp_path, ca=str(file))["ca"]
+    until = time.strftime("%Y-%m-%d", time.gmtime(time.time() + last * 86400))
+    assert found.state == state
+    assert f"valid to {until}" in found.text or f"expired on {until}" in found.text
+    assert found.text.partition(")")[2].partition(";")[1:] == remark.partition(";")[1:]
 
 
 def fake_systemd_creds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:

@@ -35,6 +35,14 @@ def test_the_order_is_always_the_same(path: Path) -> None:
     assert [name for name in names if name in expected] == expected
 
 
+def test_an_agent_that_cannot_be_asked_has_failed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is there, but nobody can tell how it is."""
+    monkeypatch.setattr("agent.state.holder", lambda _: "4711")
+    finding, status = running.ask(load(path))
+    assert (finding.state, status) == ("failed", None)
+    assert "in use by a masthead (process 4711) that cannot be asked" in finding.text
+
+
 def test_each_is_looked_for_when_it_is_asked_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever shows them shows the first before the last was begun."""
 

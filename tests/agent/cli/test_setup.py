@@ -212,6 +212,29 @@ def test_a_persons_own_sensor_stays(masthead: Masthead, places: Places, secret: 
     assert places.config.read_text() == text
 
 
+def test_a_byte_order_mark_is_no_part_of_it(masthead: Masthead, places: Places, secret: Path) -> None:
+    """Some editors begin a file with one: the configuration, and the connection string."""
+    (places.root / "broken").touch()
+    places.config.write_text("\ufeff" + places.config.read_text())
+    secret.write_text(f'\ufeff"{SECRET}"\n')
+    options = ["--sensor", "davis-6410", "--pin", "17", "--connection-string-file", str(secret)]
+    done = masthead("setup", *options, "--yes")
+    assert "systemctl restart masthead.service failed" in done.err  # all before that is done
+    assert 'model = "davis-6410"\npin = 17\n' in places.config.read_text()
+    assert places.plain.read_text() == f"{SECRET}\n"
+
+
+@pytest.mark.parametrize("around", ['"{}";', "'{};'\r\n", '\ufeff "{}"; \n', "{};"])
+def test_what_a_script_puts_round_a_connection_string_is_taken_off(
+    masthead: Masthead, places: Places, secret: Path, around: str
+) -> None:
+    """Quotes, blanks and semicolons, in any order."""
+    (places.root / "broken").touch()
+    secret.write_text(around.format(SECRET), newline="")
+    masthead("setup", "--sensor", "simulated", "--connection-string-file", str(secret), "--yes")
+    assert places.plain.read_text() == f"{SECRET}\n"
+
+
 @pytest.fixture
 def person(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Somebody at a terminal, who types these lines."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import subprocess
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -38,6 +39,11 @@ def test_what_is_no_ca_file_is_refused(tmp_path: Path, pem: str) -> None:
         read(file)
     file.write_bytes(ssl.PEM_cert_to_DER_cert(pem))
     with pytest.raises(SetupError, match="is DER, PEM is needed: openssl x509 -inform der"):
+        read(file)
+    (tmp_path / "plain.pem").write_text(pem)
+    made = ["openssl", "x509", "-trustout", "-in", tmp_path / "plain.pem", "-out", file]
+    subprocess.run(made, check=True)
+    with pytest.raises(SetupError, match=rf"trusted form, .*: openssl x509 -in {file} -out ca\.pem"):
         read(file)
     file.write_text(KEY)
     with pytest.raises(SetupError, match="holds no certificate"):
