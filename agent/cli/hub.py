@@ -62,7 +62,7 @@ def hub_command(
     try:
         for device_id in devices:
             check_device_id(device_id)
-        hub = LocalHub(data or _default_directory(), host, faults=_parsed(faults))
+        hub = LocalHub((data or _default_directory()).absolute(), host, faults=_parsed(faults))
         _log_to_stderr()
         asyncio.run(_serve(hub, devices, as_json))
     except (InvalidRequest, UnknownFault) as error:

@@ -121,9 +121,11 @@ class C2dQueue:
 
     def delivered(self, sequence: int) -> C2dMessage | None:
         """The device has acknowledged it. The message as it is now, None if it had a final state already."""
-        with self._settling() as db:
-            self._in_flight.pop(sequence, None)
-            return self._settle(db, sequence, "delivered", self._now())
+        return self._answered(sequence, "delivered")
+
+    def rejected(self, sequence: int) -> C2dMessage | None:
+        """The device will not have it. As ``delivered``."""
+        return self._answered(sequence, "rejected")
 
     def release(self, device_id: str) -> None:
         """No more acknowledgements will come from the device: what is in flight is to be sent again."""
@@ -210,6 +212,11 @@ class C2dQueue:
                     "SELECT count(*) FROM c2d WHERE device_id = ? AND state = 'queued'", (device_id,)
                 ).fetchone()[0]
             )
+
+    def _answered(self, sequence: int, state: C2dState) -> C2dMessage | None:
+        with self._settling() as db:
+            self._in_flight.pop(sequence, None)
+            return self._settle(db, sequence, state, self._now())
 
     @contextmanager
     def _settling(self) -> Iterator[sqlite3.Connection]:

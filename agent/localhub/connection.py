@@ -154,7 +154,7 @@ class Connection:
 
     async def _serve(self, connect: mqtt.Connect, admission: Admission) -> None:
         server, store = self._server, self._server.store
-        self._delivery = Delivery(store.c2d, server.board, self.device_id, self._line)
+        self._delivery = Delivery(store.c2d, server.board, self.device_id, self._line, server.faults)
         self._methods = Methods(self.device_id, self._line)
         self._twin = TwinLink(store.twins, server.board, self.device_id, self._line)
         self._intake = Intake(admission, server.storing, server.limits, self._line, self.close)

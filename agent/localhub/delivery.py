@@ -7,9 +7,11 @@ unacknowledged; what is unacknowledged at the end is sent again on the next conn
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from . import mqtt, topics
 from .c2d import C2dQueue
+from .faults import Faults
 from .line import Line
 from .notices import C2dChanged, NoticeBoard
 from .records import C2dMessage
@@ -20,11 +22,14 @@ _WINDOW = 10
 class Delivery:
     """Thread safety: the hub's event loop only; the disk is waited for in threads."""
 
-    def __init__(self, queue: C2dQueue, board: NoticeBoard, device_id: str, line: Line) -> None:
+    def __init__(
+        self, queue: C2dQueue, board: NoticeBoard, device_id: str, line: Line, faults: Faults
+    ) -> None:
         self._queue = queue
         self._board = board
         self._device_id = device_id
         self._line = line
+        self._faults = faults
         self._qos: int | None = None
         self._in_flight: dict[int, int] = {}  # packet id -> sequence
         self._due = asyncio.Event()
@@ -53,7 +58,7 @@ class Delivery:
         """The device has the message. Unknown ids are ignored. Raises StoreFailed."""
         sequence = self._in_flight.pop(packet_id, None)
         if sequence is not None:
-            await self._delivered(sequence)
+            await self._settled(self._queue.delivered, sequence)
 
     def stop(self) -> None:
         """The connection is over: ``run`` returns, and is not cancelled, lest a thread of its goes on."""
@@ -66,10 +71,13 @@ class Delivery:
 
     async def _send(self, message: C2dMessage) -> None:
         self._board.post(C2dChanged(message))
+        if self._faults.take("reject-c2d", self._device_id):
+            await self._settled(self._queue.rejected, message.sequence)
+            return
         if not self._qos:
             self._line.send("c2d", mqtt.publish(topics.c2d(message), message.body))
             await self._line.drain()
-            await self._delivered(message.sequence)
+            await self._settled(self._queue.delivered, message.sequence)
             return
         packet_id = message.sequence % 65_535 + 1  # the same at every delivery, also after a restart
         while packet_id in self._in_flight:
@@ -79,8 +87,8 @@ class Delivery:
         self._line.send("c2d", mqtt.publish(topics.c2d(message), message.body, packet_id, duplicate))
         await self._line.drain()
 
-    async def _delivered(self, sequence: int) -> None:
-        message = await asyncio.to_thread(self._queue.delivered, sequence)
+    async def _settled(self, settle: Callable[[int], C2dMessage | None], sequence: int) -> None:
+        message = await asyncio.to_thread(settle, sequence)
         if message is not None:
             self._board.post(C2dChanged(message))
         self._due.set()

@@ -161,6 +161,12 @@ TABLE = {
         ),
         Kind("duplicate-c2d", None, "messages to the device come twice", "messages"),
         Kind(
+            "reject-c2d",
+            None,
+            "messages to the device do not come: their senders are told that it rejected them",
+            "messages",
+        ),
+        Kind(
             "lost-state",
             None,
             "now and once: the connection ends, subscriptions and messages that wait for the device are gone",

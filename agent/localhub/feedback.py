@@ -4,14 +4,13 @@ Records and their limits: https://learn.microsoft.com/azure/iot-hub/iot-hub-devg
 
 Invariants:
 1. Records are given out oldest first, at most 64 at a time, and a record to one reader at a time.
-2. A record that was given out and not completed is given out again, at most ten times in all; a restart of
-   the hub gives back all of them.
+2. A record that was given out and not completed within ``LOCK_S`` is given out again, at most ten times in
+   all; a restart of the hub gives back all of them.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import secrets
 import sqlite3
 import threading
@@ -27,6 +26,9 @@ MAX_RECORDS = 64
 """In one batch, as IoT Hub has it."""
 
 MAX_DELIVERIES = 10
+LOCK_S = 60.0
+"""How long records are their reader's: what a new IoT Hub is set to."""
+
 TTL_S = 3600.0
 """How long a record that nobody reads is kept: what a new IoT Hub is set to."""
 
@@ -36,6 +38,7 @@ _STATUS = {
     "delivered": ("Success", frozenset({"positive", "full"})),
     "expired": ("Expired", frozenset({"negative", "full"})),
     "dead-lettered": ("DeliveryCountExceeded", frozenset({"negative", "full"})),
+    "rejected": ("Rejected", frozenset({"negative", "full"})),
     "purged": ("Purged", frozenset({"negative", "full"})),
 }
 """By the final state of a message: what its sender is told, and if it asked for which acknowledgements."""
@@ -84,13 +87,13 @@ class FeedbackQueue:
         db.execute("INSERT INTO feedback (record, enqueued_s) VALUES (?, ?)", (json.dumps(record), now))
         db.execute("DELETE FROM feedback WHERE enqueued_s <= ?", (now - TTL_S,))
 
-    def take(self, lock_s: float = math.inf) -> FeedbackBatch | None:
+    def take(self) -> FeedbackBatch | None:
         """The oldest records that nobody has; None if there are none.
 
-        They are the caller's until it completes or abandons them, or for ``lock_s``.
+        They are the caller's until it completes or abandons them, or for ``LOCK_S``.
         """
         token = secrets.token_hex(16)
-        if not (chosen := self._choose(token, lock_s)):
+        if not (chosen := self._choose(token)):
             return None
         try:
             rows = self._count(chosen)
@@ -141,7 +144,7 @@ class FeedbackQueue:
         for callback in told:
             callback()
 
-    def _choose(self, token: str, lock_s: float) -> list[int]:
+    def _choose(self, token: str) -> list[int]:
         now = self._now()
         chosen: list[int] = []
         with self._database.read() as db, self._lock:
@@ -151,7 +154,7 @@ class FeedbackQueue:
                     chosen.append(row["sequence"])
                 if len(chosen) == MAX_RECORDS:
                     break
-            self._locked.update((n, (token, now + lock_s)) for n in chosen)
+            self._locked.update((n, (token, now + LOCK_S)) for n in chosen)
         return chosen
 
     def _count(self, chosen: list[int]) -> list[sqlite3.Row]:

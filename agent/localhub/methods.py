@@ -46,6 +46,11 @@ def check_call(name: str, payload: bytes, timeout_s: float) -> None:
         raise InvalidRequest(f"time-out {timeout_s:g} s: expected {MIN_TIMEOUT_S:g} to {MAX_TIMEOUT_S:g}")
 
 
+def payload_bytes(content: object) -> bytes:
+    """A payload as it goes to the device: JSON in UTF-8, in which only lone surrogates are escaped."""
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace")
+
+
 class Methods:
     """The calls on one connection. Thread safety: the hub's event loop only."""
 

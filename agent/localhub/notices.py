@@ -48,7 +48,7 @@ class EventStored:
 
 @dataclass(frozen=True, slots=True)
 class C2dChanged:
-    """A message to a device was queued, sent (its count rose), delivered, given up or purged."""
+    """A message to a device was queued, sent (its count rose), or got its final state."""
 
     message: C2dMessage
 

@@ -22,10 +22,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-C2dState = Literal["queued", "delivered", "expired", "dead-lettered", "purged"]
+C2dState = Literal["queued", "delivered", "expired", "dead-lettered", "rejected", "purged"]
 """queued: waiting, or sent and not yet acknowledged; the others are final. delivered: the device's PUBACK has
-come; expired: its time ran out first; dead-lettered: sent ten times and never acknowledged; purged: taken out
-of the queue by the back end."""
+come; expired: its time ran out first; dead-lettered: sent ten times and never acknowledged; rejected: the
+device would not have it, which MQTT cannot say, so only a fault does (reject-c2d); purged: taken out of the
+queue by the back end."""
 
 MethodState = Literal["called", "answered", "offline", "no-answer"]
 """called: the answer is waited for; the other three are final. offline: the device is not connected, not

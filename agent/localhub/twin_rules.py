@@ -73,7 +73,7 @@ def _check(value: object, what: str, depth: int) -> None:
         for inner in value:
             _check(inner, what, depth + 1)
     elif isinstance(value, str):
-        if len(value.encode(errors="replace")) > MAX_TEXT_BYTES:
+        if _size(value) > MAX_TEXT_BYTES:
             raise InvalidRequest(f"{what}: a text of more than {MAX_TEXT_BYTES} bytes")
     elif isinstance(value, int) and not isinstance(value, bool) and abs(value) > MAX_INTEGER:
         raise InvalidRequest(f"{what}: a whole number beyond 2**52")
@@ -82,13 +82,18 @@ def _check(value: object, what: str, depth: int) -> None:
 
 
 def _is_name(name: str) -> bool:
-    return 0 < len(name.encode(errors="replace")) <= MAX_NAME_BYTES and not any(
+    return 0 < _size(name) <= MAX_NAME_BYTES and not any(
         character in ".$ " or not character.isprintable() for character in name
     )
 
 
 def bounded(values: Json, limit: int, what: str) -> None:
-    """Raises InvalidRequest for more than so many bytes of JSON."""
-    size = len(json.dumps(values, separators=(",", ":")).encode())
+    """Raises InvalidRequest for more than so many bytes of JSON in UTF-8."""
+    size = _size(json.dumps(values, separators=(",", ":"), ensure_ascii=False))
     if size > limit:
         raise InvalidRequest(f"{what} are {size} bytes, at most {limit}")
+
+
+def _size(text: str) -> int:
+    """Bytes of UTF-8, in which JSON's lone surrogates have three as well."""
+    return len(text.encode(errors="surrogatepass"))

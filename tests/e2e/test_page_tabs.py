@@ -33,6 +33,7 @@ def test_a_tab_is_one_line(site: Site, browser: Browser, width: int) -> None:
             return text.getClientRects().length;
         };
         const page = document.documentElement;
-        return [tabs.map(lines), new Set(tabs.map((tab) => tab.offsetTop)).size, page.scrollWidth > page.clientWidth];
+        const rows = new Set(tabs.map((tab) => tab.offsetTop)).size;
+        return [tabs.map(lines), rows, page.scrollWidth > page.clientWidth];
     """
     assert browser.driver.execute_script(look) == [[1, 1, 1], 1, False]

@@ -1,7 +1,8 @@
 """``/messages/servicebound/feedback``: what became of messages to devices, read by one service or several.
 
 Invariants:
-1. What a reader has and has not settled is nobody else's; what is unsettled at its end is given to others.
+1. What a reader has and has not settled is nobody else's while its lock lasts (feedback.py); what is
+   unsettled then, or at the reader's end, is given to others.
 2. Records that come together are sent together: a reader that waits takes them a moment after the first.
 """
 
@@ -52,7 +53,8 @@ class FeedbackSpring:
                 await asyncio.sleep(_TOGETHER_S)
 
     async def settled(self, key: int, outcome: Outcome) -> None:
-        """Spring: accepted and rejected are read; all else gives it back."""
+        """Spring: accepted and rejected are read; all else gives it back. Once its lock is over it changes
+        nothing, and that is no error: the records come again."""
         token = self._unsettled.pop(key, None)
         if token is None:
             return

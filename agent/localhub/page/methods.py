@@ -11,11 +11,11 @@ device or offline (the line says which), 504 no answer in time.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 from aiohttp import web
 
+from ..methods import payload_bytes
 from ..records import InvalidRequest, MethodResult
 from .calls import Form, answered, form
 from .source import Hub
@@ -59,14 +59,16 @@ def parse(content: bytes) -> Call:
     name = given.get("methodName")
     if not isinstance(name, str):
         raise InvalidRequest("methodName: expected the name of a method")
-    payload = json.dumps(given.get("payload"), separators=(",", ":")).encode()
     connect_within_s = _seconds(given, "connectTimeoutInSeconds", 0.0)
     if not 0 <= connect_within_s <= MAX_CONNECT_S:
         raise InvalidRequest(
             f"connectTimeoutInSeconds is {connect_within_s:g}: expected 0 to {MAX_CONNECT_S:g}"
         )
     return Call(
-        name, payload, _seconds(given, "responseTimeoutInSeconds", DEFAULT_TIMEOUT_S), connect_within_s
+        name,
+        payload_bytes(given.get("payload")),
+        _seconds(given, "responseTimeoutInSeconds", DEFAULT_TIMEOUT_S),
+        connect_within_s,
     )
 
 

@@ -24,7 +24,7 @@ EXPIRY_S = 60.0
 
 _HOST = "127.0.0.1"
 _PORTS = 100
-_MAX_BODY = 140_000  # a method's payload, and what is around it
+_MAX_BODY = 524_288  # a method's payload, escaped
 _WRITE_TIMEOUT_S = 30.0
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 

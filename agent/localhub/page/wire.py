@@ -100,7 +100,7 @@ def items_of(event: Event) -> list[Item]:
 
 
 def _item(event: Event, body: dict[str, Any] | None) -> Item:
-    if body is not None and len(json.dumps(body)) > _SHOWN_CHARACTERS:
+    if body is not None and len(json.dumps(body, ensure_ascii=False)) > _SHOWN_CHARACTERS:
         body = None
     return {
         "sequence": event.sequence,

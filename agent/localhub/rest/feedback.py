@@ -16,12 +16,9 @@ from .errors import Refused
 from .routes import Routes
 from .source import Hub
 
-LOCK_S = 60.0
-"""How long a batch is its reader's."""
-
 
 async def _take(hub: Hub, _request: web.Request) -> web.Response:
-    batch = await asyncio.to_thread(hub.store.feedback.take, LOCK_S)
+    batch = await asyncio.to_thread(hub.store.feedback.take)
     if batch is None:
         return web.Response(status=204)
     headers = {

@@ -5,10 +5,9 @@ https://learn.microsoft.com/azure/iot-hub/iot-hub-devguide-direct-methods
 
 from __future__ import annotations
 
-import json
-
 from aiohttp import web
 
+from ..methods import payload_bytes
 from ..records import InvalidRequest
 from ..service_auth import Right
 from .requests import field, json_object, seconds
@@ -32,7 +31,7 @@ async def _call(hub: Hub, request: web.Request) -> web.Response:
     result = await hub.call_method(
         device_id(request),
         name,
-        json.dumps(form.get("payload"), separators=(",", ":")).encode(),
+        payload_bytes(form.get("payload")),
         timeout_s=seconds(form, "responseTimeoutInSeconds", DEFAULT_TIMEOUT_S),
         connect_within_s=connect_within_s,
     )

@@ -64,6 +64,20 @@ def test_the_lines_are_for_a_shell(tmp_path: Path) -> None:
         assert "DeviceId=m$1;" in shlex.split(exports[-1])[1]
 
 
+def test_the_certificates_path_holds_in_every_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``--data`` may be a relative folder: the lines are pasted elsewhere, and read by programs elsewhere."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    monkeypatch.chdir(tmp_path)
+    expected = tmp_path / "link" / "my hub" / "tls" / "ca.pem"
+    with Process(tmp_path, "hub", "--data", "link/my hub", "--host", free_host()) as hub:
+        assert f"export MASTHEAD_CA_FILE='{expected}'" in lines_of(hub)
+    with Process(tmp_path, "hub", "--data", "link/my hub", "--host", free_host(), "--json") as hub:
+        wait_for(lambda: "\n" in hub.out or hub.process.poll() is not None, "the hub's first line")
+        assert json.loads(hub.out)["ca_file"] == str(expected)
+    assert expected.exists()
+
+
 def test_a_hub_that_cannot_run_says_so(tmp_path: Path) -> None:
     """One line and exit 1, when another has its folder."""
     thread = HubThread(LocalHub(tmp_path / "a", free_host(), port=0, https_port=0))

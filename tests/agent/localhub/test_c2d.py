@@ -56,6 +56,17 @@ def test_a_message_in_flight_waits_for_its_answer(store: Store, clock: FakeClock
     assert _now(store, message).state == "delivered"
 
 
+def test_what_its_device_rejects_is_over(store: Store) -> None:
+    """It is never sent again, and an acknowledgement that comes all the same changes nothing."""
+    message = store.c2d.add("mast-1", b"x")
+    store.c2d.take("mast-1", 10)
+    assert store.c2d.rejected(message.sequence) == _now(store, message)
+    assert _now(store, message).state == "rejected"
+    assert store.c2d.delivered(message.sequence) is None
+    store.c2d.release("mast-1")
+    assert store.c2d.take("mast-1", 10) == []
+
+
 @pytest.mark.parametrize("gone", [True, False])
 def test_without_an_answer_a_message_expires(store: Store, clock: FakeClock, gone: bool) -> None:
     """It expires when its device has gone, or when its lock is over."""

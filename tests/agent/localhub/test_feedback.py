@@ -11,7 +11,7 @@ import pytest
 
 from agent.localhub.c2d import MAX_DELIVERIES as MAX_SENT
 from agent.localhub.database import Database
-from agent.localhub.feedback import MAX_DELIVERIES, MAX_RECORDS, TTL_S, FeedbackBatch, FeedbackQueue
+from agent.localhub.feedback import LOCK_S, MAX_DELIVERIES, MAX_RECORDS, TTL_S, FeedbackBatch, FeedbackQueue
 from agent.localhub.records import Ack, StoreFailed
 from agent.localhub.store import Store
 from tests.clock import FakeClock
@@ -30,7 +30,7 @@ def store(tmp_path: Path, clock: FakeClock) -> Iterator[Store]:
     store.close()
 
 
-End = Literal["delivered", "expired", "given up", "purged"]
+End = Literal["delivered", "expired", "given up", "rejected", "purged"]
 
 
 def _end(store: Store, clock: FakeClock, end: End, ack: Ack = "full", message_id: str | None = "m") -> None:
@@ -48,12 +48,15 @@ def _end(store: Store, clock: FakeClock, end: End, ack: Ack = "full", message_id
                 store.c2d.take("mast-1", 1)
                 store.c2d.release("mast-1")
             store.c2d.settle_overdue()
+        case "rejected":
+            store.c2d.take("mast-1", 1)
+            store.c2d.rejected(message.sequence)
         case "purged":
             assert len(store.c2d.purge("mast-1")) == 1
 
 
-def _take(store: Store, lock_s: float = 60) -> FeedbackBatch:
-    batch = store.feedback.take(lock_s)
+def _take(store: Store) -> FeedbackBatch:
+    batch = store.feedback.take()
     assert batch is not None
     return batch
 
@@ -70,6 +73,7 @@ def _records(batch: FeedbackBatch | None) -> list[dict[str, Any]]:
         ("delivered", "Success", {"positive", "full"}),
         ("expired", "Expired", {"negative", "full"}),
         ("given up", "DeliveryCountExceeded", {"negative", "full"}),
+        ("rejected", "Rejected", {"negative", "full"}),
         ("purged", "Purged", {"negative", "full"}),
     ],
 )
@@ -152,8 +156,10 @@ def test_a_record_is_one_readers_until_it_gives_it_back(store: Store, clock: Fak
 def test_a_lock_ends(store: Store, clock: FakeClock) -> None:
     """Afterwards the records are whose who asks, and its token opens nothing."""
     _end(store, clock, "delivered")
-    late = _take(store, lock_s=60)
-    clock.advance(60)
+    late = _take(store)
+    clock.advance(LOCK_S - 1)
+    assert store.feedback.take() is None
+    clock.advance(1)
     assert not store.feedback.complete(late.token)
     assert not store.feedback.abandon(late.token)
     again = _take(store)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import struct
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -16,7 +17,7 @@ import pytest
 from agent.localhub import methods
 from agent.localhub.faults import Fault
 from agent.localhub.hub import LocalHub
-from agent.localhub.methods import CallLog, Methods
+from agent.localhub.methods import CallLog, Methods, payload_bytes
 from agent.localhub.notices import MethodChanged, NoticeBoard
 from agent.localhub.records import (
     DeviceOffline,
@@ -274,6 +275,20 @@ def test_128_kib_go_each_way_and_not_a_byte_more(hub: LocalHub) -> None:
         assert pending.result(10).payload == largest
         client.send(answer("1", largest + b" "))
         assert client.is_closed()
+
+
+def test_a_payload_counts_as_utf_8_does(hub: LocalHub) -> None:
+    """130,002 bytes of umlauts go to the device as they are; a lone surrogate goes as JSON's escape."""
+    content = {"ü": "ä" * 64_996, "lone": "x\ud800"}
+    payload = payload_bytes(content)
+    assert payload == ('{"ü":"%s","lone":"x\\ud800"}' % ("ä" * 64_996)).encode()
+    with RawClient(hub) as client:
+        ready(client)
+        pending = call(hub, payload=payload)
+        message = client.message()
+        assert json.loads(message.body) == content
+        client.send(answer(request_id(message)))
+        pending.result(10)
 
 
 def test_an_answer_is_acknowledged_in_its_turn(hub: LocalHub) -> None:

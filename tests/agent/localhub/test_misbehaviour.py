@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import json
 import socket
 import ssl
 import struct
+import threading
 import time
 from collections.abc import Callable
 
@@ -14,6 +17,7 @@ import pytest
 from agent.localhub.fault_table import PACKETS
 from agent.localhub.faults import Fault
 from agent.localhub.hub import LocalHub
+from agent.localhub.notices import C2dChanged
 from agent.localhub.thread import HubThread
 
 from .client import RawClient, connect, eventually, packet, publish, subscribe, token
@@ -370,6 +374,59 @@ def test_duplicate_c2d(hub: LocalHub, qos: int, marks: list[bool]) -> None:
     eventually(lambda: hub.store.c2d.get(message.sequence).state == "delivered")  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("qos", [1, 0])
+def test_reject_c2d(hub: LocalHub, qos: int) -> None:
+    """What waits is rejected when it would be sent, so often and no more; the next message comes, and the
+    sender is told of each."""
+    hub.faults.set(Fault("reject-c2d", times=2))
+    messages = [hub.send_c2d("mast-1", b"%d" % n, message_id=f"m{n}", ack="full") for n in range(3)]
+    with RawClient(hub) as client:
+        client.login()
+        client.ping()
+        assert [hub.store.c2d.get(m.sequence).state for m in messages] == ["queued"] * 3  # type: ignore[union-attr]
+        client.send(subscribe(1, (DEVICEBOUND, qos)))
+        client.receive()
+        came = client.message()
+        assert came.body == b"2"
+        if qos:
+            client.acknowledge(came)
+        client.ping()
+    eventually(lambda: hub.store.c2d.get(messages[2].sequence).state == "delivered")  # type: ignore[union-attr]
+    states = [(m.state, m.delivery_count) for m in hub.store.c2d.latest("mast-1")]
+    assert states == [("rejected", 1), ("rejected", 1), ("delivered", 1)]
+    batch = hub.store.feedback.take()
+    assert batch is not None
+    assert [record["statusCode"] for record in json.loads(batch.body)] == ["Rejected", "Rejected", "Success"]
+    assert hub.faults.active() == []
+
+
+def test_reject_c2d_is_told_as_it_happens(hub: LocalHub) -> None:
+    """Whoever listens hears of the message as rejected, as of any other end."""
+    told: list[str] = []
+    done = threading.Event()
+
+    async def listen() -> None:
+        async for notice in (subscription := hub.subscribe()):
+            if isinstance(notice, C2dChanged):
+                told.append(notice.message.state)
+            if told[-1:] == ["rejected"]:
+                subscription.close()
+                done.set()
+                return
+
+    hub.faults.set(Fault("reject-c2d"))
+    with RawClient(hub) as client:
+        client.login()
+        client.send(subscribe(1, (DEVICEBOUND, 1)))
+        client.receive()
+        listening = asyncio.run_coroutine_threadsafe(listen(), hub._loop)
+        client.ping()
+        hub.send_c2d("mast-1", b"x")
+        assert done.wait(30)
+        listening.result(30)
+    assert set(told) == {"queued", "rejected"}
+
+
 def test_lost_state(hub: LocalHub) -> None:
     """The connection ends; session, subscriptions and what waited are gone; events and devices stay."""
     with RawClient(hub) as client:
@@ -524,7 +581,7 @@ def test_other_devices_are_untouched(hub: LocalHub) -> None:
         for text in (
             *("refuse", "no-connack", "no-suback", "refuse-subscription", "no-puback", "late-puback=9"),
             *("duplicate-puback", "kick", "kick=0", "freeze", "slow=100", "throttle=0.01", "quota=0"),
-            *("duplicate-c2d", "lost-state", *(f"reset={name}" for name in PACKETS)),
+            *("duplicate-c2d", "reject-c2d", "lost-state", *(f"reset={name}" for name in PACKETS)),
         ):
             fault = Fault.parse(text)
             hub.faults.set(Fault(fault.name, fault.value, "mast-1"))
@@ -547,7 +604,7 @@ def test_every_pair_of_faults_leaves_a_hub_that_works(
     texts = [
         *("refuse", "no-connack", "no-suback", "refuse-subscription", "no-puback", "late-puback=0.01"),
         *("duplicate-puback", "kick", "kick=0.01", "freeze", "freeze=0.01", "slow=5000", "throttle=100"),
-        *("quota=1", "duplicate-c2d", "lost-state", "clock-skew=7200", "other-certificate"),
+        *("quota=1", "duplicate-c2d", "reject-c2d", "lost-state", "clock-skew=7200", "other-certificate"),
         *(f"reset={name}" for name in ("connack", "publish", "puback", "c2d")),
     ]
     for i, first in enumerate(texts):

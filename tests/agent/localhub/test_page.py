@@ -454,12 +454,12 @@ def test_what_is_no_command_is_refused_with_the_reason(tmp_path: Path, body: Any
 
 
 def test_limits_have_their_own_answers(tmp_path: Path) -> None:
-    """404 for an unknown device, 413 for a body over 140 kB, 429 when 50 messages wait already."""
+    """404 for an unknown device, 413 for a body over 512 KiB, 429 when 50 messages wait already."""
 
     async def check(hub: Desk, client: Client) -> None:
         good = {"actuator": "beacon", "value": False}
         assert (await client.post(good, "mast-7"))[0] == 404
-        assert (await client.post(b" " * 140_001))[0] == 413
+        assert (await client.post(b" " * 524_289))[0] == 413
         for _ in range(50):
             hub.send_c2d("mast-1", b"{}")
         status, answer = await client.post(good)

@@ -97,11 +97,12 @@ def test_a_method_is_called_with_any_payload(page: PageClient) -> None:
         device.login()
         device.send(subscribe(1, ("$iothub/methods/POST/#", 0)))
         device.receive()
-        body = {"methodName": "any-thing", "payload": [1.0, {"é": None}], "responseTimeoutInSeconds": 20}
+        payload = [1.0, {"é": None}, "ü" * 60_000]
+        body = {"methodName": "any-thing", "payload": payload, "responseTimeoutInSeconds": 20}
         pending = pool.submit(page.ask, "POST", METHODS, body)
         call = device.message()
         assert call.topic.startswith("$iothub/methods/POST/any-thing/")
-        assert json.loads(call.body) == [1.0, {"é": None}]
+        assert json.loads(call.body) == payload
         found = re.search(r"rid=(\w+)", call.topic)
         assert found is not None
         device.send(publish(f"$iothub/methods/res/207/?$rid={found[1]}", b'"fine"', first=0x30))

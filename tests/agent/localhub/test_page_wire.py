@@ -60,6 +60,13 @@ def test_long_things_are_cut() -> None:
     assert len(json.dumps([item, message])) < 2000
 
 
+def test_what_is_long_is_so_in_every_script() -> None:
+    """Characters are counted, not the escapes that they could be written with."""
+    body = {"note": "ü" * 3900}
+    [item] = wire.items_of(event(json.dumps(body).encode()))
+    assert item["body"] == body
+
+
 def test_an_array_of_readings_is_taken_apart() -> None:
     """Objects of an array are items of their own; an array of anything else is text."""
     items = wire.items_of(event(b'[{"windSpeed": 1}, {"windSpeed": 2}]', {"type": "reading"}))

@@ -214,6 +214,8 @@ def ready(client: RawClient) -> None:
         ({"payload": {"value": True}}, {"value": True}, b'{"done": "\xc2\xbd"}', {"done": "½"}),
         ({"payload": [1, 2.5, None, "x"]}, [1, 2.5, None, "x"], b"[]", []),
         ({"payload": ""}, "", b'""', ""),
+        ({"payload": "ü" * 65_535}, "ü" * 65_535, b"1", 1),
+        ({"payload": "\ud800"}, "\ud800", b"1", 1),
         ({}, None, b"", None),
     ],
 )

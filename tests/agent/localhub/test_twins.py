@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from agent.localhub.records import InvalidRequest, PreconditionFailed, UnknownDevice
 from agent.localhub.store import Store
-from agent.localhub.twin_rules import merged
+from agent.localhub.twin_rules import MAX_TAGS_BYTES, merged
 from agent.localhub.twins import iso_time
 from tests.clock import FakeClock
 
@@ -163,6 +163,25 @@ def test_what_azure_takes_is_taken(store: Store) -> None:
     again = store.twins.get("a").desired.for_service
     assert store.twins.update("a", desired=again, replace=True).desired.values == good
     assert store.twins.report("a", {"$version": 7, "x": 1}).for_device == {"x": 1, "$version": 2}
+
+
+@pytest.mark.parametrize("character", ["y", "ü", "日", "😀", "\ud800"])
+def test_sizes_are_those_of_utf_8(store: Store, character: str) -> None:
+    """A twin may be as large in any script, to the byte; a lone surrogate has three."""
+    size = len(character.encode(errors="surrogatepass"))
+    full, rest = divmod(MAX_TAGS_BYTES - len('{"a":"","b":"","c":""}'), size)
+    texts = [character * (full // 3), character * (full // 3), character * (full - 2 * (full // 3))]
+    tags = dict(zip("abc", texts, strict=True))
+    tags["a"] += "." * rest
+    assert store.twins.update("a", tags=tags).tags == tags
+    tags["b"] += "."
+    with pytest.raises(InvalidRequest, match=f"tags are {MAX_TAGS_BYTES + 1} bytes, at most"):
+        store.twins.update("a", tags=tags)
+    desired = {f"n{i}": character * (4096 // size) for i in range(7)}
+    assert store.twins.update("a", desired=desired).desired.values == desired
+    assert store.twins.report("a", desired).values == desired
+    with pytest.raises(InvalidRequest, match="more than 4096 bytes"):
+        store.twins.update("a", desired={"x": character * (4096 // size + 1)})
 
 
 VALUES = st.recursive(

@@ -4,7 +4,7 @@ import { arrange, byId, el, setText } from "./dom.js";
 import { time } from "./format.js";
 
 const SIGNS = { done: "✓", bad: "✕", waiting: "…", idle: "·" };
-const LOST = { expired: "expired", purged: "purged: taken out of the queue", "dead-lettered": "dead-lettered: sent ten times, never confirmed" };
+const LOST = { expired: "expired", rejected: "rejected by the device", purged: "purged: taken out of the queue", "dead-lettered": "dead-lettered: sent ten times, never confirmed" };
 
 const isNumber = (value) => typeof value === "number";
 
@@ -43,7 +43,7 @@ function outcomeOf({ way, state, deliveries }, outcome) {
   if (state === "delivered" || state === "no-answer") return ["waiting", "not told yet", "", false];
   if (state === "queued" || state === "called") return ["idle", "not yet", "", false];
   if (state === "answered") return ["idle", "none in the answer", "", false];
-  return ["idle", way === "message" && deliveries === 0 ? "none" : "not told", "", false];
+  return ["idle", way === "message" && (deliveries === 0 || state === "rejected") ? "none" : "not told", "", false];
 }
 
 function cell(label, who, [state, words, note], ...more) {

@@ -13,6 +13,7 @@ import pytest
 
 from agent.localhub.amqp import feedback_node
 from agent.localhub.amqp.node import ACCEPTED, RELEASED, Message, Outcome, Symbol, Timestamp
+from agent.localhub.feedback import LOCK_S
 from agent.localhub.topics import c2d
 from tests.clock import FakeClock
 
@@ -216,6 +217,32 @@ def test_feedback_is_kept_until_it_is_read(tmp_path: Path, state: Any) -> None:
             other.close()
 
     _run(run, together_s=0)
+
+
+@pytest.mark.parametrize("state", ["accepted", "released"])
+def test_a_reader_that_never_settles_holds_nobody_up(tmp_path: Path, state: Any) -> None:
+    """When its lock is over the batch is another's; what it says of it then changes nothing, and is no
+    error."""
+
+    async def run() -> None:
+        with Service(tmp_path) as service:
+            _deliver(service, "m1")
+            slow, other = await service.spring(FEEDBACK), await service.spring(FEEDBACK)
+            held = await slow.next()
+            service.clock.advance(LOCK_S - 1)
+            assert service.store.feedback.take() is None
+            service.clock.advance(1)
+            again = await other.next()
+            assert (_ids(again.message), again.message.header["delivery-count"]) == (["m1"], 1)
+            await slow.settled(held.key, Outcome(state))
+            slow.close()
+            assert service.store.feedback.take() is None
+            await other.settled(again.key, RELEASED)
+            [record] = _ids((await other.next()).message)
+            assert record == "m1"
+            other.close()
+
+    finish(run())
 
 
 def test_a_reader_that_waits_gets_what_comes_together(tmp_path: Path) -> None:
