@@ -37,7 +37,7 @@ from pathlib import Path
 
 from .outbox_file import PAGE_BYTES, StoreUnreadable
 from .outbox_limits import MayDrop, OutboxLimits, anything, commits, declared_again, dropped_event
-from .outbox_rows import Confirmation, OutboxRows
+from .outbox_rows import READ_CLOCKS, Confirmation, OutboxRows, clock_of
 from .reading import Entry, Row
 from .rejections import Rejected, Rejections, bounded, is_rejection, rejected_event
 from .timekeeping import BootClock
@@ -227,8 +227,8 @@ class Outbox:
 
     def _read_clocks(self) -> Mapping[str, BootClock]:
         return {
-            boot: BootClock(offset, bool(synchronised))
-            for boot, offset, synchronised in self._rows.db.execute("SELECT * FROM clocks")
+            boot: clock_of(offset_s, synchronised)
+            for boot, offset_s, synchronised in self._rows.db.execute(READ_CLOCKS)
         }
 
     def _forget_clocks(self) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from operator import methodcaller
 from pathlib import Path
 from urllib.parse import quote
@@ -52,7 +53,18 @@ STORE_NAME = "outbox.db"
 
 _MOST_ASIDE = 4
 
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_TOOBIG)
+_GIVEN_TWICE = (
+    sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_ROWID, sqlite3.SQLITE_CONSTRAINT_UNIQUE
+)  # fmt: skip
+# what SQLite says of statements that fit the schema (all share one code, also with a missing function)
+_OTHER_SCHEMA = (
+    "no such table", "no such column", "has no column named", "values were supplied", "already exists",
+    "no such index", "no query solution", "ON CONFLICT clause does not match", "unsupported file format",
+)  # fmt: skip
+
 _MAGIC = b"SQLite format 3\x00"
+_WRITE_FORMAT_AT, _WRITE_FORMAT = 18, 2  # SQLite writes no file with a higher number there
 _VERSION_AT = 60  # user_version in the file's header (sqlite.org/fileformat2.html, 1.3)
 
 
@@ -66,6 +78,15 @@ class StoreDamaged(sqlite3.DatabaseError):
 
 class StoreVanished(sqlite3.OperationalError):
     """The open file is no longer the one at its path: what is written to it is lost with the process."""
+
+
+@contextmanager
+def garbled_is_damaged() -> Iterator[None]:
+    """Python cannot tell what SQLite says of a schema whose names are no text any more."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise StoreDamaged("a name in the schema is garbled") from error
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -149,9 +170,18 @@ def identity(path: Path) -> tuple[int, int] | None:
 
 
 def is_damaged(error: Exception) -> bool:
-    """Whether the file is no sound store (and not merely out of reach)."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return isinstance(error, StoreDamaged) or code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    """Whether the file is no sound store (and not merely out of reach).
+
+    So are the signs of a table that is not what the schema's number says, and a number that is given twice:
+    ours count up, and keys that may come again are stored by statements that say what then. A value that is
+    missing (NOT NULL) is no such sign: it would be ours.
+    """
+    if isinstance(error, StoreDamaged):
+        return True
+    code = getattr(error, "sqlite_errorcode", 0)
+    if code == sqlite3.SQLITE_ERROR:
+        return any(sign in str(error) for sign in _OTHER_SCHEMA)
+    return code & 0xFF in _DAMAGED or code in _GIVEN_TWICE
 
 
 def set_aside(path: Path) -> Path:
@@ -201,6 +231,8 @@ def _stored_version(path: Path) -> int:
     with suppress(FileNotFoundError), path.open("rb") as file:
         header = file.read(_VERSION_AT + 4)
     version = int.from_bytes(header[_VERSION_AT:]) if header.startswith(_MAGIC) else 0
+    if version and header[_WRITE_FORMAT_AT] > _WRITE_FORMAT:
+        raise StoreDamaged("the head of the file is garbled")
     if version > SCHEMA_VERSION or not header or not _has_log(path):
         return version
     had_index = index.exists()

@@ -182,7 +182,7 @@ def declared_by(kind: str, body: Mapping[str, Any]) -> list[Range]:
         if event == "rejected":
             sequence = int(body["objectId"].rpartition("-")[2])
             return [(sequence, sequence, "rejected")]
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):  # of an event that is garbled
         log.warning("outbox: a declaration of what was lost cannot be read: %.100r", body)
         return []
     return []

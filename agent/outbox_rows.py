@@ -9,8 +9,9 @@ from __future__ import annotations
 import heapq
 import json
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +22,34 @@ from .outbox_file import (
     StoreDamaged,
     StoreVanished,
     connect,
+    garbled_is_damaged,
     identity,
     is_read_only,
     upgrade,
 )
 from .reading import Entry, Row, StoredBody, json_text, object_id, sound
+from .timekeeping import BootClock
 
-COLUMNS = (
-    "sequence, run, boot_id, boot_time_s, kind, body, simulated, calibration, correlation_id, key, urgent"
-)
+_NUMBER = "integer real"
+_TYPES = {
+    "sequence": "integer", "run": "text", "boot_id": "text", "boot_time_s": _NUMBER, "kind": "text",
+    "body": "text", "simulated": "integer", "calibration": "text null", "correlation_id": "text null",
+    "key": "text null", "urgent": "integer",
+}  # fmt: skip
+"""What a sound row holds, in SQLite's words: a flipped bit can make any value another type."""
+_PYTHON = {"integer": int, "real": float, "text": str, "null": type(None)}
+_CLASSES = tuple(tuple(_PYTHON[name] for name in types.split()) for types in _TYPES.values())
+
+COLUMNS = ", ".join(_TYPES)
 READ = f"{COLUMNS}, json_valid(body)"
 """What ``row_of`` wants: SQLite checks a body faster than it is parsed here, and beside the other threads."""
+READ_CLOCKS = "SELECT boot_id, offset_s, synchronised FROM clocks"
 
 CONFIRMATION_PAGES = 40  # of a commit's share of the log
 
 _MANY_CONFIRMATIONS = 150
 _ROW_BYTES = 150  # of a row, besides its body
+_MOST_ROWS = 1 << 53  # no store comes to such a number
 
 Confirmation = tuple[int, str, float]
 """(sequence, run, Unix time) of a row that the hub has."""
@@ -45,6 +58,7 @@ Confirmation = tuple[int, str, float]
 class OutboxRows:
     """The open file, with counters that are always those of the last commit or of the transaction in hand."""
 
+    @garbled_is_damaged()
     def __init__(self, path: Path) -> None:
         """Open or create the file. Raises as ``connect`` does."""
         self.path = path
@@ -54,11 +68,17 @@ class OutboxRows:
         self.dropped = 0
         try:
             self._file = identity(path)
-            self.next_sequence = self.value("SELECT COALESCE(MAX(sequence), 0) + 1 FROM rows")
-            self.unsent = self.value("SELECT COUNT(*) FROM rows WHERE sent_at_s < 0")
-            self.sent = self.value("SELECT COUNT(*) FROM rows") - self.unsent
             self._version = self.value("PRAGMA user_version")
-            self.rejected = self.value("SELECT COUNT(*) FROM rejected") if self._version > 1 else 0
+            self._check_tables_apart()
+            count = self._count_sound("rows", {"sent_at_s": _NUMBER}, numbers="sequence")
+            self._count_sound("drops", {"reason": "text"}, numbers="first last")
+            self.rejected = 0
+            if self._version > 1:
+                types = {"reason": "text", "rejected_boot_id": "text", "rejected_boot_time_s": _NUMBER}
+                self.rejected = self._count_sound("rejected", {**_TYPES, **types}, numbers="number")
+            self.next_sequence = self.value("SELECT COALESCE(MAX(sequence), 0) + 1 FROM rows")
+            self.unsent = self._count_waiting()
+            self.sent = count - self.unsent
         except BaseException:
             self.db.close()
             raise
@@ -146,7 +166,8 @@ class OutboxRows:
         )
         cursors = [self.db.execute(query, (urgent,)) for urgent in (0, 1)]
         try:
-            for found in heapq.merge(*cursors):
+            for found in heapq.merge(*cursors, key=itemgetter(0)):
+                check_types(found)
                 if object_id(found[1], found[0]) not in self.confirmed:
                     yield found
         finally:
@@ -214,14 +235,18 @@ class OutboxRows:
     def delete_unsent(self, sequence: int) -> None:
         """The newest row carries the count and stays: as one that is sent."""
         if sequence == self.newest:
-            self.db.execute("UPDATE rows SET sent_at_s = 0 WHERE sequence = ?", (sequence,))
+            done = self.db.execute("UPDATE rows SET sent_at_s = 0 WHERE sequence = ?", (sequence,)).rowcount
+            _check_found(done, 1)
             self.sent += 1
         else:
             self._delete([sequence])
         self.unsent -= 1
 
     def _delete(self, sequences: Collection[int]) -> None:
-        self.db.executemany("DELETE FROM rows WHERE sequence = ?", [(sequence,) for sequence in sequences])
+        these = [(sequence,) for sequence in sequences]
+        if these:
+            deleted = self.db.executemany("DELETE FROM rows WHERE sequence = ?", these).rowcount
+            _check_found(deleted, len(these))
 
     # --- looking
 
@@ -229,11 +254,53 @@ class OutboxRows:
         return self.value("PRAGMA page_count") - self.value("PRAGMA freelist_count")
 
     def value(self, sql: str) -> int:
-        return int(self.db.execute(sql).fetchone()[0])
+        """A whole number that is there in any sound store. Raises StoreDamaged."""
+        (found,) = self.db.execute(sql).fetchone()
+        if not isinstance(found, int):
+            raise StoreDamaged(f"a count is no number: {_short(found)}")
+        return found
+
+    def _count_waiting(self) -> int:
+        """Raises StoreDamaged if the index tells of other rows than the table."""
+        by_index, by_table = (
+            self.db.execute(
+                f"SELECT COUNT(*), SUM(sequence), SUM(urgent) FROM rows {how} WHERE sent_at_s < 0"  # noqa: S608
+            ).fetchone()
+            for how in ("INDEXED BY unsent", "NOT INDEXED")
+        )
+        if by_index != by_table:
+            raise StoreDamaged("the index of what waits tells of other rows than the table")
+        return int(by_table[0])
+
+    def _check_tables_apart(self) -> None:
+        """Raises StoreDamaged if two tables stand in the same pages: each would write into the other."""
+        shared = "SELECT COUNT(*) - COUNT(DISTINCT rootpage) FROM sqlite_master WHERE rootpage > 0"
+        if self.value(shared):
+            raise StoreDamaged("two tables stand in the same pages")
+
+    def _count_sound(self, table: str, types: Mapping[str, str], *, numbers: str) -> int:
+        """How many rows the table has, by a scan. Raises StoreDamaged if one is not of these types.
+
+        ``numbers``: the columns that number something. The rest of a row is looked at when it is read.
+        """
+        tests = [
+            f"typeof({column}) IN ({', '.join(map(repr, names.split()))})" for column, names in types.items()
+        ]
+        tests += [
+            f"typeof({column}) = 'integer' AND {column} BETWEEN 0 AND {_MOST_ROWS}"
+            for column in numbers.split()
+        ]
+        count, sound = self.db.execute(
+            f"SELECT COUNT(*), COALESCE(SUM({' AND '.join(tests)}), 0) FROM {table}"  # noqa: S608  (constants)
+        ).fetchone()
+        if count != sound:
+            raise StoreDamaged(f"{count - sound} of {count} rows of the table {table} are none of ours")
+        return int(count)
 
 
 def row_of(values: Sequence[Any]) -> Row:
     """The row in ``COLUMNS``, and whether its body is sound JSON. Raises StoreDamaged."""
+    check_types(values)
     sequence, run, boot_id, at_s, kind, text, simulated, calibration, cause, key, urgent, is_json = values
     body = parsed(text, is_json)
     entry = Entry(kind, at_s, body, bool(simulated), calibration, cause, key, bool(urgent))
@@ -243,8 +310,34 @@ def row_of(values: Sequence[Any]) -> Row:
 def parsed(text: Any, is_json: int) -> StoredBody:
     """A stored body; ``is_json``: what SQLite says of it. Raises StoreDamaged."""
     if not (is_json and isinstance(text, str) and text.startswith("{")):
-        raise StoreDamaged(f"a stored body is no JSON object: {text[:40]!r}")
+        raise StoreDamaged(f"a stored body is no JSON object: {_short(text)}")
     return StoredBody(text)
+
+
+def check_types(values: Sequence[Any]) -> None:
+    """Raises StoreDamaged if ``values``, of the first few of ``COLUMNS``, cannot be those of a row of ours.
+
+    A letter that is no text any more costs that letter, but in ``run``: nobody could confirm such a row.
+    """
+    if not all(map(isinstance, values, _CLASSES)) or "\N{REPLACEMENT CHARACTER}" in values[1]:
+        raise StoreDamaged(f"a stored row is none of ours: {_short(values)}")
+
+
+def clock_of(offset_s: Any, synchronised: Any) -> BootClock:
+    """A stored clock. Raises StoreDamaged."""
+    if not isinstance(offset_s, (int, float)):
+        raise StoreDamaged(f"the offset of a stored clock is no number: {_short(offset_s)}")
+    return BootClock(offset_s, bool(synchronised))
+
+
+def _check_found(done: int, expected: int) -> None:
+    """Raises StoreDamaged if a row that was read a moment ago is not found by its number."""
+    if done != expected:
+        raise StoreDamaged(f"of {expected} rows that are there {done} are found")
+
+
+def _short(value: Any) -> str:
+    return f"{value!r:.60}"
 
 
 def _stretches(chosen: Iterable[Confirmation]) -> list[tuple[Confirmation, Confirmation]]:

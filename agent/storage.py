@@ -219,7 +219,7 @@ class Storage:
                   self._path, error, _RETRY_DISK_S, extra=event("storage-lost"))  # fmt: skip
         self._announce("storage-lost", now, reason=str(error))
 
-    def _return_to_disk(self, now: float, may_drop: MayDrop) -> None:
+    def _return_to_disk(self, now: float, may_drop: MayDrop, *, again: bool = True) -> None:
         try:
             moved, disk = 0, self._disk
             if disk is None or disk.vanished:
@@ -240,6 +240,8 @@ class Storage:
         except (sqlite3.Error, OSError) as error:
             if is_damaged(error):
                 self._begin_anew(error, now)
+                if again and self._disk is not None:  # there may be no other time: the agent may be stopping
+                    self._return_to_disk(now, may_drop, again=False)
             return
         self._announcements = []
         self.degraded = None

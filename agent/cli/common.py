@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -77,6 +78,20 @@ def until_interrupted(endless: bool) -> Iterator[None]:
     except KeyboardInterrupt:
         if not endless:
             raise
+
+
+@contextmanager
+def unwound_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends it as Ctrl-C does, which leaves a terminal as it was. On the main thread only."""
+
+    def end(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def ends_process(command: Callable[..., int]) -> Callable[..., None]:

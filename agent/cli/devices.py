@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .common import json_option
-from .operate import file_bytes, notice, operating
+from .operate import device_argument, file_bytes, notice, operating
 
 if TYPE_CHECKING:
     from agent.operator.devices import Credential, Devices, Identity
@@ -33,7 +33,7 @@ def device_command() -> None:
 
 
 @device_command.command("create")
-@click.argument("device_id", metavar="ID")
+@device_argument
 @click.option(
     "--primary-key-file", type=_key_file, metavar="FILE", help="Its own key, base64 of 16 to 64 bytes."
 )
@@ -75,7 +75,7 @@ def create_command(
 
 
 @device_command.command("show")
-@click.argument("device_id", metavar="ID")
+@device_argument
 @json_option
 def show_command(device_id: str, as_json: bool) -> None:
     """Print a device with its keys and its connection string.
@@ -120,7 +120,7 @@ def list_command(as_json: bool) -> None:
 
 def _switch(name: str, enabled: bool, line: str) -> click.Command:
     @device_command.command(name, help=f"{line}\n\n\b\nExample:\n  masthead device {name} mast-1")
-    @click.argument("device_id", metavar="ID")
+    @device_argument
     @json_option
     def switch_command(device_id: str, as_json: bool) -> None:
         with _devices() as devices:
@@ -135,7 +135,7 @@ disable_command = _switch("disable", False, "Cut a device off, and let it not co
 
 
 @device_command.command("delete")
-@click.argument("device_id", metavar="ID")
+@device_argument
 def delete_command(device_id: str) -> None:
     """Delete a device, its keys, its twin and what waits for it.
 

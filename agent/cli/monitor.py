@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .common import json_option, until_interrupted
-from .operate import notice, operating
+from .operate import DeviceId, notice, operating
 
 if TYPE_CHECKING:
     from agent.operator.access import Access
@@ -39,7 +39,7 @@ class _Start(_Type):
 
 
 @click.command("monitor")
-@click.argument("device_id", metavar="[ID]", required=False)
+@click.argument("device_id", type=DeviceId(), metavar="[ID]", required=False)
 @click.option(
     "--from",
     "start",

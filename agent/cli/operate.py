@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,25 @@ import click
 if TYPE_CHECKING:
     from agent.operator.access import Access
 
+    _Type = click.ParamType[str]
+else:
+    _Type = click.ParamType  # no generic before click 8.2, and Debian 13 has 8.1
+
 _PACKAGES = ("azure", "requests", "rich")
+
+
+class DeviceId(_Type):
+    """What a device may be called where its name is a part of a URL."""
+
+    name = "id"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value in ("", ".", ".."):
+            self.fail(f"{value!r} cannot be a device's id: no URL has it as a part", param, ctx)
+        return str(value)
+
+
+device_argument = click.argument("device_id", type=DeviceId(), metavar="ID")
 
 
 @contextmanager
@@ -60,6 +79,17 @@ def file_bytes(path: Path) -> bytes:
 def json_of(text: str, what: str) -> Any:
     """An argument as JSON, with ``@FILE`` and ``-``. Raises UsageError."""
     try:
-        return json.loads(bytes_of(text))
+        return json.loads(bytes_of(text), parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise click.UsageError(f"{what} is no JSON: {error} (a text needs its quotes: '\"on\"')") from None
+
+
+def _refuse(name: str) -> float:
+    raise ValueError(f"it has no {name}")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError(f"{digits} is too large a number")
+    return value

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import Seconds, json_option, until_interrupted
-from .operate import bytes_of, file_bytes, notice, operating
+from .common import Seconds, json_option, until_interrupted, unwound_by_sigterm
+from .operate import bytes_of, device_argument, file_bytes, notice, operating
 from .stages import failure, stages
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _BEYOND_EXPIRY_S = 30.0  # a hub keeps feedback back for up to 15 s (64 records)
 
 
 @click.command("send")
-@click.argument("device_id", metavar="ID")
+@device_argument
 @click.argument("body", required=False)
 @click.option("--file", "file", type=click.Path(path_type=Path), metavar="FILE", help="The body is in it.")
 @click.option("--message-id", metavar="TEXT", help="[default: a new UUID]")
@@ -32,10 +32,10 @@ _BEYOND_EXPIRY_S = 30.0  # a hub keeps feedback back for up to 15 s (64 records)
 @click.option(
     "--expires",
     "expires_s",
-    type=Seconds(0, 172_800, min_open=True),
+    type=Seconds(1, 172_800),
     default=60.0,
     metavar="SECONDS",
-    help="Not delivered after so long.  [default: 60]",
+    help="Not delivered after so long, at least 1.  [default: 60]",
 )
 @click.option(
     "--ack",
@@ -81,13 +81,15 @@ def send_command(
         raise click.UsageError("--wait needs --ack full, which it asks for itself")
     if timeout_s is not None and not wait:
         raise click.UsageError("--timeout is for --wait")
+    if message_id == "":
+        raise click.UsageError("--message-id is empty: leave it out for a new UUID")
     with operating() as access:
         from agent.operator.messages import C2dMessage
 
         message = C2dMessage(
             device_id,
             file_bytes(file) if file is not None else bytes_of(body or ""),
-            message_id or str(uuid.uuid4()),
+            str(uuid.uuid4()) if message_id is None else message_id,
             correlation_id,
             _pairs(properties),
             expires_s,
@@ -124,7 +126,7 @@ def _followed(access: Access, message: C2dMessage, limit_s: float, as_json: bool
     from agent.operator.delivery import Delivery, Hub
 
     hub = Hub(lambda: Sender(access), lambda: FeedbackReader(access), lambda: EventReader(access, "$Default"))
-    with stages(message, as_json) as (show, say):
+    with unwound_by_sigterm(), stages(message, as_json) as (show, say):
         fate = Delivery(hub, show, say).run(message, limit_s)
     if as_json:
         outcome = None if fate.outcome is None else dict(fate.outcome)
@@ -187,6 +189,6 @@ def feedback_command(count: int | None, as_json: bool) -> None:
                         text = json.dumps(record.as_json()) if as_json else printable("  ".join(words))
                         click.echo(text)
                         shown += 1
-                    watch.settle(feedback, taken=True)
+                    watch.take(feedback)
         finally:
             watch.close()

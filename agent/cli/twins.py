@@ -8,11 +8,11 @@ import time
 import click
 
 from .common import Seconds, json_option, until_interrupted
-from .operate import json_of, notice, operating
+from .operate import device_argument, json_of, notice, operating
 
 
 @click.command("method", context_settings={"ignore_unknown_options": True})  # PAYLOAD may be -1
-@click.argument("device_id", metavar="ID")
+@device_argument
 @click.argument("name")
 @click.argument("payload", required=False, default="null")
 @click.option(
@@ -71,7 +71,7 @@ def twin_command() -> None:
 
 
 @twin_command.command("show")
-@click.argument("device_id", metavar="ID")
+@device_argument
 @json_option
 def show_command(device_id: str, as_json: bool) -> None:
     """Print the twin: tags, desired and reported properties.
@@ -91,7 +91,7 @@ def show_command(device_id: str, as_json: bool) -> None:
 
 
 @twin_command.command("set")
-@click.argument("device_id", metavar="ID")
+@device_argument
 @click.argument("desired", metavar="DESIRED")
 @json_option
 def set_command(device_id: str, desired: str, as_json: bool) -> None:
@@ -115,7 +115,7 @@ def set_command(device_id: str, desired: str, as_json: bool) -> None:
 
 
 @twin_command.command("watch")
-@click.argument("device_id", metavar="ID")
+@device_argument
 @click.option(
     "--every", "every_s", type=Seconds(0.1), default=2.0, metavar="SECONDS", help="How often.  [default: 2]"
 )

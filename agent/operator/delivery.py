@@ -2,8 +2,8 @@
 
 Invariants:
 1. Nothing is missed: feedback and events are read before the message is sent.
-2. Other people's feedback is not taken from them: a feedback message is settled only if all its records are
-   of this message; any other is held, so that it does not come again at once, and released at the end.
+2. Other people's feedback is not taken from them, nor kept: feedback.py. Where its own link is let go of for
+   that, it is back when feedback is to be expected: at the outcome, and shortly before the time is up.
 3. A link that breaks on the way is made again while there is time; the message is sent once.
 """
 
@@ -16,10 +16,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from .again import Again
-from .errors import HubUnavailable, OperatorError
-from .feedback import FeedbackWatch, Link
-from .messages import C2dMessage, Fate, Feedback
+from .errors import HubUnavailable
+from .feedback import FeedbackWatch, Link, OwnFeedback
+from .messages import C2dMessage, Fate
 from .monitor import Monitor, Reader
+
+_LAST_LOOK_S = 5.0
+_PAUSE_S = 0.2
 
 
 class Sender(Protocol):
@@ -62,9 +65,8 @@ class Delivery:
         self._clock = clock
         self._sleep = sleep
         self._deadline = float("inf")
-        self._feedback = FeedbackWatch(hub.feedback, Again(notice, self._wait))
+        self._feedback = OwnFeedback(FeedbackWatch(hub.feedback, Again(notice, self._wait)), clock)
         self._monitor = Monitor(hub.events, "now", Again(notice, self._wait))
-        self._held: list[Feedback] = []
 
     def run(self, message: C2dMessage, timeout_s: float) -> Fate:
         """What is known of it ``timeout_s`` after the hub has taken it, or as soon as all is.
@@ -72,16 +74,12 @@ class Delivery:
         Raises HubRejected, HubUnavailable if it was not taken, HubRejected also later.
         """
         try:
-            self._feedback.open()
+            self._feedback.open(message)
             self._monitor.open()
-            self._held += self._feedback.poll()  # of another message with this id, at the worst
             self._send(message)
             self._deadline = self._clock() + timeout_s
             return self._follow(message)
         finally:
-            with suppress(OperatorError):
-                for feedback in self._held:
-                    self._feedback.settle(feedback, taken=False)
             self._feedback.close()
             self._monitor.close()
 
@@ -96,24 +94,23 @@ class Delivery:
     def _follow(self, message: C2dMessage) -> Fate:
         fate = Fate(taken=True)
         self._changed(fate)
+        last_look_s = self._deadline - _LAST_LOOK_S
         with suppress(_OutOfTime):
-            while not fate.settled and self._clock() < self._deadline:
+            while not fate.settled and (now_s := self._clock()) < self._deadline:
+                if now_s >= last_look_s:
+                    self._feedback.hurry()
+                    last_look_s = self._deadline
                 before = fate
-                for feedback in self._feedback.poll():
-                    fate = self._read(feedback, fate, message)
+                if (record := self._feedback.poll()) is not None:
+                    fate = fate.with_feedback(record, message)
+                if not self._feedback.is_reading:
+                    self._sleep(_PAUSE_S)
                 while (event := self._monitor.poll(0.0)) is not None:
                     fate = fate.with_event(event, message)
                 if fate != before:
                     self._changed(fate)
-        return fate
-
-    def _read(self, feedback: Feedback, fate: Fate, message: C2dMessage) -> Fate:
-        for record in feedback.records:
-            fate = fate.with_feedback(record, message)
-        if all(record.is_of(message) for record in feedback.records):
-            self._feedback.settle(feedback, taken=True)
-        else:
-            self._held.append(feedback)
+                if fate.outcome is not before.outcome:
+                    self._feedback.hurry()
         return fate
 
     def _wait(self, seconds: float) -> None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import errno
 import socket
 import ssl
+from http.client import BadStatusLine, LineTooLong, UnknownProtocol
 
 from agent.redact import redact
 
-from .access import CA_FILE, CONNECTION_STRING, Access
+from .access import CA_FILE, CONNECTION_STRING, HTTPS_PORT, Access
 from .errors import HubRejected, HubUnavailable, NoDevice, OperatorError
 
 POLICIES = {
@@ -43,12 +44,15 @@ def explain(error: BaseException, access: Access, port: int, device_id: str | No
         if isinstance(condition, bytes) and not hasattr(cause, "status_code"):
             said = _text(getattr(cause, "description", None))
             return explain_condition(condition.decode(errors="replace"), said, access, device_id)
+    where = f"{access.host}:{port}"
     said = one_line(" ".join(str(cause) for cause in chain))
-    if "SASL" in said or any(hasattr(cause, "status_code") for cause in chain):
+    if any(isinstance(cause, BadStatusLine | LineTooLong | UnknownProtocol) for cause in chain):
+        text = f"no HTTPS answers at {where}: is {HTTPS_PORT}={port} right?"
+    elif "SASL" in said or any(hasattr(cause, "status_code") for cause in chain):
         return HubRejected(_bad_token(access, said))
-    return HubUnavailable(
-        f"the connection to {access.host}:{port} failed: {type(error).__name__}: {one_line(str(error))}"
-    )
+    else:
+        text = f"the connection to {where} failed: {type(error).__name__}: {one_line(str(error))}"
+    return HubUnavailable(text)
 
 
 def explain_condition(condition: str, said: str, access: Access, device_id: str | None) -> OperatorError:

@@ -129,11 +129,13 @@ def test_a_newer_store_is_refused(store: Path, outbox: Outbox) -> None:
 
 
 def test_a_body_that_is_no_json_costs_its_values_alone(store: Path, outbox: Outbox) -> None:
-    """The row is there, and says so."""
+    """The row is there and says so, and so does the end of the export."""
     outbox.append([reading(1), reading(2)])
     with closing(sqlite3.connect(store)) as db, db:
         db.execute("UPDATE rows SET body = '{' WHERE sequence = 1")
-    broken, sound = exported(store)
+    broken, sound = (dict(zip(COLUMNS, record, strict=True)) for record in export.page(store))
+    with pytest.raises(ExportError, match=r"1 of these readings cannot be read in full, .* number 1 "):
+        exported(store)
     assert (broken["sequence"], broken["windSpeed"], broken["flags"]) == (1, None, "unreadable")
     assert sound["windSpeed"] == 0.02
 

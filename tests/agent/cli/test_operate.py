@@ -108,11 +108,16 @@ def test_without_the_extra_one_line_says_how_to_get_it(
         (["send", "x", "b", "--property", "=v"], "'=v': expected KEY=VALUE"),
         (["send", "x", "b", "--property", "k=1", "--property", "k=2"], "k is given twice"),
         (["send", "x", "b", "--expires", "0"], "0.0 is not in the range"),
+        (["send", "x", "b", "--expires", "0.001"], "'--expires': 0.001 is not in the range 1<=x<=172800"),
+        (["send", "x", "b", "--message-id", ""], "--message-id is empty"),
         (["send", "x", "b", "--expires", "nan"], "expected a number of seconds"),
         (["send", "x", "b", "--ack", "maybe"], "'maybe' is not one of"),
         (["monitor", "--from", "yesterday"], "expected now, start, seconds ago"),
         (["monitor", "--count", "0"], "0 is not in the range"),
         (["method", "x", "ping", "on"], "PAYLOAD is no JSON"),
+        (["method", "x", "ping", "NaN"], "PAYLOAD is no JSON: it has no NaN"),
+        (["method", "x", "ping", '{"a": -Infinity}'], "PAYLOAD is no JSON: it has no -Infinity"),
+        (["twin", "set", "x", '{"a": 1e400}'], "DESIRED is no JSON: 1e400 is too large"),
         (["method", "x", "ping", "--timeout", "4"], "4 is not in the range"),
         (["twin", "set", "x", "[1]"], "desired properties are a JSON object"),
         (["twin", "set", "x", "{"], "DESIRED is no JSON"),
@@ -130,6 +135,14 @@ def test_wrong_usage_is_told_before_anything_is_done(masthead: Masthead, call: l
     """Exit 2."""
     result = masthead(*call)
     assert (result.code, words in result.err + result.out) == (2, True), result.err
+
+
+@pytest.mark.parametrize("call", [call for call in CALLS if "x" in call])
+@pytest.mark.parametrize("name", [".", "..", ""])
+def test_what_no_url_has_as_a_part_is_no_id(masthead: Masthead, call: list[str], name: str) -> None:
+    """It would be asked for something else."""
+    result = masthead(*(name if word == "x" else word for word in call))
+    assert (result.code, f"{name!r} cannot be a device's id" in result.err) == (2, True), result.err
 
 
 @pytest.mark.parametrize(

@@ -229,6 +229,41 @@ def test_on_a_terminal_something_turns_while_it_waits(site: Site) -> None:
     assert re.search(r"delivered         Expired  \(after \d+\.\d s\)\r\n", text)
 
 
+def test_a_terminal_is_left_as_it_was_where_the_waiting_is_ended(site: Site) -> None:
+    """By SIGTERM: its cursor is to be seen again."""
+    terminal, its_end = pty.openpty()
+    environment = clean_environment({**site.environment, "TERM": "xterm", "COLUMNS": "100"})
+    command = [MASTHEAD, "send", DEVICE, "x", "--expires", "60", "--wait"]
+    with subprocess.Popen(command, stdout=its_end, stderr=its_end, env=environment) as process:
+        os.close(its_end)
+        shown = b""
+        told = False
+        with contextlib.suppress(OSError):  # EIO: nobody holds the other end any more
+            while chunk := os.read(terminal, 4096):
+                shown += chunk
+                if not told and b"waiting for" in shown:
+                    told = True
+                    process.terminate()
+        os.close(terminal)
+        assert process.wait(60) == 143
+    site.hub.store.c2d.purge(DEVICE)
+    hidden, seen = b"\x1b[?25l", b"\x1b[?25h"
+    assert shown.count(hidden) == shown.count(seen) == 1
+    assert b"Traceback" not in shown
+
+
+def test_a_port_where_no_https_answers_is_named(
+    masthead: Masthead, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the variable that it comes from."""
+    monkeypatch.setenv("MASTHEAD_HTTPS_PORT", "5671")
+    result = masthead("device", "list")
+    assert (result.code, result.err) == (
+        1,
+        f"Error: no HTTPS answers at {site.host}:5671: is MASTHEAD_HTTPS_PORT=5671 right?\n",
+    )
+
+
 def test_events_of_one_device_or_all(masthead: Masthead, site: Site) -> None:
     """From the start, or a time; one a line for a program."""
     for device in ("east", "west"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -89,8 +90,10 @@ class FakeFeedback:
         self.waiting: list[Feedback] = []
         self.taken: list[Feedback] = []
         self.released: list[Feedback] = []
+        self.given: Counter[FeedbackRecord] = Counter()
         self.links: list[FakeLink] = []
         self.failures: list[OperatorError] = []
+        self._told = 0
 
     def connect(self) -> FakeLink:
         self.links.append(FakeLink(self))
@@ -98,7 +101,8 @@ class FakeFeedback:
 
     def tell(self, *records: tuple[str, str, str]) -> None:
         """A message of (message id, device, status code)."""
-        number = len(self.waiting) + len(self.taken) + 1
+        self._told += 1
+        number = self._told
         made = tuple(FeedbackRecord(m, device, code, code, "", "") for m, device, code in records)
         self.waiting.append(Feedback(made, number, b"%d" % number))
 
@@ -118,11 +122,14 @@ class FakeLink:
             raise self.error
         found, self.hub.waiting = self.hub.waiting, []
         self.locked += found
+        self.hub.given.update(record for feedback in found for record in feedback.records)
         return found
 
     def settle(self, feedback: Feedback, *, taken: bool) -> None:
         self.locked.remove(feedback)
         (self.hub.taken if taken else self.hub.released).append(feedback)
+        if not taken:
+            self.hub.waiting.append(feedback)
 
     def close(self) -> None:
         self.hub.waiting += self.locked

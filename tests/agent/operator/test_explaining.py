@@ -8,6 +8,7 @@ import socket
 import ssl
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from http.client import BadStatusLine
 
 import pytest
 
@@ -39,6 +40,11 @@ def certificate_error(code: int, message: str) -> ssl.SSLCertVerificationError:
         (certificate_error(10, "expired"), HubRejected, "no longer valid: check this machine's clock"),
         (certificate_error(9, "early"), HubRejected, "not yet valid: check this machine's clock"),
         (certificate_error(62, "Hostname mismatch"), HubRejected, "is HostName=hub.example right?"),
+        (
+            BadStatusLine("AMQP"),
+            HubUnavailable,
+            "no HTTPS answers at hub.example:5671: is ",
+        ),
         (RuntimeError("odd"), HubUnavailable, "hub.example:5671 failed: RuntimeError: odd"),
     ],
 )
