@@ -85,6 +85,7 @@ class Reloads:
         log.error(
             "the configuration is not taken, the agent runs on with what it had: %s",
             self.refused,
+            exc_info=None if expected else error,
             extra=service.event("reload-refused"),
         )
 

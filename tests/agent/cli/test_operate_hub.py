@@ -210,20 +210,28 @@ def test_a_message_that_expires_is_told(masthead: Masthead) -> None:
     assert result.err == "Error: not delivered to mast-1: Expired: it was not connected in time\n"
 
 
-def test_on_a_terminal_something_turns_while_it_waits(site: Site) -> None:
-    """And every stage keeps its line."""
+def on_a_terminal(site: Site, *arguments: str, terminate_at: bytes | None = None) -> tuple[int, str]:
+    """(exit code, all that it writes) of a command whose output is a terminal; it gets SIGTERM as soon as it
+    has written ``terminate_at``."""
     terminal, its_end = pty.openpty()
     environment = clean_environment({**site.environment, "TERM": "xterm", "COLUMNS": "100"})
-    command = [MASTHEAD, "send", DEVICE, "x", "--expires", "1", "--wait"]
-    with subprocess.Popen(command, stdout=its_end, stderr=its_end, env=environment) as process:
+    with subprocess.Popen([MASTHEAD, *arguments], stdout=its_end, stderr=its_end, env=environment) as process:
         os.close(its_end)
         shown = b""
         with contextlib.suppress(OSError):  # EIO: nobody holds the other end any more
             while chunk := os.read(terminal, 4096):
                 shown += chunk
+                if terminate_at is not None and terminate_at in shown:
+                    terminate_at = None
+                    process.terminate()
         os.close(terminal)
-        assert process.wait(60) == 1
-    text = shown.decode()
+        return process.wait(60), shown.decode()
+
+
+def test_on_a_terminal_something_turns_while_it_waits(site: Site) -> None:
+    """And every stage keeps its line."""
+    code, text = on_a_terminal(site, "send", DEVICE, "x", "--expires", "1", "--wait")
+    assert code == 1
     assert "waiting for the hub's feedback and the device's outcome" in text
     assert re.search(r"taken by the hub  \S+  \(after 0\.0 s\)\r\n", text)
     assert re.search(r"delivered         Expired  \(after \d+\.\d s\)\r\n", text)
@@ -231,25 +239,13 @@ def test_on_a_terminal_something_turns_while_it_waits(site: Site) -> None:
 
 def test_a_terminal_is_left_as_it_was_where_the_waiting_is_ended(site: Site) -> None:
     """By SIGTERM: its cursor is to be seen again."""
-    terminal, its_end = pty.openpty()
-    environment = clean_environment({**site.environment, "TERM": "xterm", "COLUMNS": "100"})
-    command = [MASTHEAD, "send", DEVICE, "x", "--expires", "60", "--wait"]
-    with subprocess.Popen(command, stdout=its_end, stderr=its_end, env=environment) as process:
-        os.close(its_end)
-        shown = b""
-        told = False
-        with contextlib.suppress(OSError):  # EIO: nobody holds the other end any more
-            while chunk := os.read(terminal, 4096):
-                shown += chunk
-                if not told and b"waiting for" in shown:
-                    told = True
-                    process.terminate()
-        os.close(terminal)
-        assert process.wait(60) == 143
+    waiting = ("send", DEVICE, "x", "--expires", "60", "--wait")
+    code, text = on_a_terminal(site, *waiting, terminate_at=b"waiting for")
     site.hub.store.c2d.purge(DEVICE)
-    hidden, seen = b"\x1b[?25l", b"\x1b[?25h"
-    assert shown.count(hidden) == shown.count(seen) == 1
-    assert b"Traceback" not in shown
+    assert code == 143
+    hidden, seen = "\x1b[?25l", "\x1b[?25h"
+    assert text.count(hidden) == text.count(seen) == 1
+    assert "Traceback" not in text
 
 
 def test_a_port_where_no_https_answers_is_named(
